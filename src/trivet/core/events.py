@@ -1,0 +1,140 @@
+"""Everything that happens, as one tagged union.
+
+Events are what the store keeps and what the pillars meet in. Each is frozen, carries an `id` that makes storing it twice
+the same as storing it once, the time `at` (seconds since the epoch), and the `run` it belongs to ("" for production
+traffic). In bytes they are told apart by the field `kind`.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any, Literal
+
+import msgspec
+
+from trivet.core.hazards import Goal, Probe
+from trivet.core.messages import Conversation
+from trivet.core.verdicts import Decision, Verdict
+
+
+def new_id() -> str:
+    """A random event id, for what has no content identity (two equal requests are two exchanges)."""
+    return uuid.uuid4().hex
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=True):
+    id: str = msgspec.field(default_factory=new_id)
+    at: float = msgspec.field(default_factory=time.time)
+    run: str = ""
+
+    @property
+    def kind(self) -> str:
+        tag = self.__struct_config__.tag
+        assert isinstance(tag, str)
+        return tag
+
+
+class Exchange(_Event, frozen=True, kw_only=True, tag="exchange"):
+    """One request through the gateway and what was answered.
+
+    `raw` is the model's own reply before output guards, kept only where the privacy settings allow and it differs from
+    what was delivered; `user` is a pseudonym.
+    """
+
+    conversation: Conversation
+    reply: str
+    model: str
+    decisions: tuple[Decision, ...] = ()
+    raw: str | None = None
+    user: str = ""
+    finish: str = "stop"
+    milliseconds: float = 0.0
+    error: str = ""
+
+
+class Attempt(_Event, frozen=True, kw_only=True, tag="attempt"):
+    """One attack on one goal, or one probe asked: what was said and how it was judged.
+
+    `suite` is `attack`, `overrefusal` or `capability`; `attack` is the family (`direct`, `roleplay` ...) and `template`
+    the wording used within it. `blocked` is the place where a gateway stopped it, or "".
+    """
+
+    suite: Literal["attack", "overrefusal", "capability"]
+    task: str
+    conversation: Conversation
+    verdict: Verdict
+    target: str
+    goal: Goal | None = None
+    probe: Probe | None = None
+    attack: str = ""
+    template: str = ""
+    turns: int = 1
+    blocked: str = ""
+
+
+class Complaint(_Event, frozen=True, kw_only=True, tag="complaint"):
+    """A user's report on an exchange."""
+
+    exchange: str
+    reason: Literal["harmful", "wrongly_refused", "private_data", "inaccurate", "other"]
+    comment: str = ""
+
+
+class Review(_Event, frozen=True, kw_only=True, tag="review"):
+    """A person's label on an event. Never overwritten: a second opinion is a second review."""
+
+    event: str
+    reviewer: str
+    label: Literal["harmful", "fine", "wrongly_blocked", "unsure"]
+    comment: str = ""
+
+
+class Alert(_Event, frozen=True, kw_only=True, tag="alert"):
+    """A detector's finding in the stream of events."""
+
+    detector: str
+    why: str
+    severity: Literal["info", "warning", "critical"] = "warning"
+    events: tuple[str, ...] = ()
+
+
+class Incident(_Event, frozen=True, kw_only=True, tag="incident"):
+    """A case that people work on, opened from alerts, complaints or reviews."""
+
+    title: str
+    status: Literal["open", "mitigated", "closed"] = "open"
+    events: tuple[str, ...] = ()
+
+
+class Run(_Event, frozen=True, kw_only=True, tag="run"):
+    """A command's own record: what ran, with which settings, and the figures it came to."""
+
+    name: str
+    settings: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
+
+
+class Promotion(_Event, frozen=True, kw_only=True, tag="promotion"):
+    """The gate's answer on a challenger, or a rollback."""
+
+    model: str
+    previous: str
+    outcome: Literal["promoted", "rejected", "rolled_back"]
+    reasons: tuple[str, ...] = ()
+
+
+Event = Exchange | Attempt | Complaint | Review | Alert | Incident | Run | Promotion
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def encode(event: Event) -> bytes:
+    """An event as JSON bytes with its `kind`."""
+    return _encoder.encode(event)
+
+
+def decode(data: bytes | str) -> Event:
+    """The event that `encode` wrote. Raises msgspec.ValidationError when the bytes are not one."""
+    return _decoder.decode(data)
