@@ -6,6 +6,7 @@
     │   ├── DataError          a data set, a row or a message that cannot be read (names file and line)
     │   └── ModelNotFound      no such model, adapter or checkpoint
     ├── TargetError          the model at the other end failed: timeout, refused connection, HTTP 500, garbage
+    │   └── Blocked            a gateway's policy stopped the request or the reply
     ├── StoreError           the store cannot be read or written: disk full, read-only, newer schema
     ├── GateError            a promotion that the gate does not allow
     └── Interrupted          stopped by the user at a point from which the same command resumes
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Literal
 
 
 class TrivetError(Exception):
@@ -39,12 +41,23 @@ class DataError(UserError):
     """A data set, row or message that cannot be read."""
 
 
-class ModelNotFound(UserError):
+class ModelNotFound(UserError):  # noqa: N818
     """No model, adapter or checkpoint at the given place."""
 
 
 class TargetError(TrivetError):
     """The model at the other end did not answer as agreed."""
+
+
+class Blocked(TargetError):  # noqa: N818
+    """A gateway's policy stopped the request (`place` is "input") or the reply to it ("output").
+
+    A TargetError because there is no reply to use; but the gateway is well, and asking again will not help.
+    """
+
+    def __init__(self, message: str, place: Literal["input", "output"] = "input") -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class StoreError(TrivetError):
@@ -55,7 +68,7 @@ class GateError(TrivetError):
     """A promotion that the gate does not allow."""
 
 
-class Interrupted(TrivetError):
+class Interrupted(TrivetError):  # noqa: N818
     """Stopped by the user where the same command can resume."""
 
     exit_code = 130
