@@ -125,4 +125,4 @@ def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> Paired:
 
 def _upper_tail(k: int, n: int) -> float:
     """P(X >= k) for X ~ Binomial(n, 1/2), in whole numbers up to the last division."""
-    return sum(comb(n, i) for i in range(k, n + 1)) / 2**n
+    return sum(comb(n, i) for i in range(k, n + 1)) / (1 << n)

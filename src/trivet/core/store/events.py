@@ -1,0 +1,200 @@
+"""The store: everything that happened, and how far each run has come, in one SQLite file.
+
+Events are kept in the order of arrival and never changed; storing one twice is storing it once. A stage is a named step
+of a run with its result: it is finished together with the events it made, in one transaction, so that after a crash a
+step either happened with all it recorded or did not happen at all.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from trivet.core.errors import DataError, StoreError
+from trivet.core.events import Event, decode, encode
+from trivet.core.store.connections import Connections
+
+FILE = "trivet.db"
+"""The store's file within a home folder."""
+
+PAGE = 1000
+"""Rows read at a time: no iteration holds a transaction open, however slowly it is consumed."""
+
+
+def open_home(home: str | Path, *, readonly: bool = False) -> Store:
+    """The store of a home folder; both are made where they are missing, unless `readonly`."""
+    return Store.open(Path(home) / FILE, readonly=readonly)
+
+
+class Store:
+    """Events and stages behind one small interface. Safe to share between threads; close it, or use `with`."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    @classmethod
+    def open(cls, path: str | Path, *, readonly: bool = False) -> Self:
+        """Opens or makes the store at `path`. Raises StoreError where that cannot be, for instance for a newer schema."""
+        return cls(Connections(Path(path), readonly=readonly))
+
+    @property
+    def path(self) -> Path:
+        return self._connections.path
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything written in the block by this thread is stored together or not at all; blocks may be nested.
+
+        Do not `await` within it: another task of the thread would write into the same transaction.
+        """
+        with self._connections.writing():
+            yield
+
+    # Events
+
+    def add(self, events: Iterable[Event]) -> int:
+        """Stores the events that are not there yet, in one transaction, and says how many those were."""
+        rows = [_row(event) for event in events]
+        if not rows:
+            return 0
+        with self._connections.writing() as connection:
+            insert = "INSERT INTO events (id, kind, run, at, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+            return connection.executemany(insert, rows).rowcount
+
+    def get(self, id: str) -> Event | None:
+        with self._connections.reading() as connection:
+            found = connection.execute("SELECT id, body FROM events WHERE id = ?", (id,)).fetchone()
+        return self._event(*found) if found else None
+
+    def events(
+        self,
+        kind: str | None = None,
+        run: str | None = None,
+        *,
+        after: float | str | None = None,
+        limit: int | None = None,
+        newest: bool = False,
+    ) -> Iterator[Event]:
+        """The events of a kind and a run, in the order of arrival, or the newest first.
+
+        `after` is a time (only events with a later `at`) or an event's id (only those that arrived after it). What is
+        added during the iteration is not part of it. An unknown id is a StoreError: nothing would be skipped silently.
+        """
+        conditions, values = _conditions(kind, run)
+        if isinstance(after, str):
+            conditions.append("seq > ?")
+            values.append(self._seq(after))
+        elif after is not None:
+            conditions.append("at > ?")
+            values.append(after)
+        return self._pages(conditions, values, limit, newest)
+
+    def _pages(self, conditions: list[str], values: list[Any], limit: int | None, newest: bool) -> Iterator[Event]:
+        order, beyond = ("DESC", "seq < ?") if newest else ("ASC", "seq > ?")
+        where = " AND ".join([*conditions, beyond, "seq <= ?"])
+        query = f"SELECT seq, id, body FROM events WHERE {where} ORDER BY seq {order} LIMIT ?"
+        with self._connections.reading() as connection:
+            (ceiling,) = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+        last = ceiling + 1 if newest else 0
+        left = ceiling if limit is None else limit
+        while left > 0:
+            with self._connections.reading() as connection:
+                rows = connection.execute(query, (*values, last, ceiling, min(PAGE, left))).fetchall()
+            if not rows:
+                return
+            for _, id, body in rows:
+                yield self._event(id, body)
+            last, left = rows[-1][0], left - len(rows)
+
+    def count(self, kind: str | None = None, run: str | None = None) -> int:
+        conditions, values = _conditions(kind, run)
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        with self._connections.reading() as connection:
+            (number,) = connection.execute(f"SELECT count(*) FROM events{where}", values).fetchone()
+        return int(number)
+
+    def known(self, ids: Iterable[str]) -> set[str]:
+        """Those of the ids that are stored."""
+        # One JSON list is one SQL variable: SQLite allows 32,766 of them at most.
+        query = "SELECT id FROM events WHERE id IN (SELECT value FROM json_each(?))"
+        with self._connections.reading() as connection:
+            return {id for (id,) in connection.execute(query, (json.dumps(list(ids)),))}
+
+    def _seq(self, id: str) -> int:
+        with self._connections.reading() as connection:
+            found = connection.execute("SELECT seq FROM events WHERE id = ?", (id,)).fetchone()
+        if not found:
+            raise StoreError(f"the store {self.path} has no event {id!r} to continue after")
+        return int(found[0])
+
+    def _event(self, id: str, body: str) -> Event:
+        try:
+            return decode(body)
+        except msgspec.ValidationError as error:
+            raise StoreError(
+                f"the store {self.path} has an event {id} that this Trivet cannot read: {error}"
+            ) from error
+
+    # Stages
+
+    def stage(self, run: str, name: str) -> dict[str, Any] | None:
+        """The result of a finished stage, or None where it has not been finished."""
+        return self.stages(run).get(name)
+
+    def stages(self, run: str) -> dict[str, dict[str, Any]]:
+        """The finished stages of a run with their results, in the order in which they were finished."""
+        with self._connections.reading() as connection:
+            rows = connection.execute("SELECT name, result FROM stages WHERE run = ? ORDER BY rowid", (run,)).fetchall()
+        return {name: json.loads(result) for name, result in rows}
+
+    def finish_stage(self, run: str, name: str, result: dict[str, Any], events: Iterable[Event] = ()) -> None:
+        """Records a stage's result with the events it made, in one transaction.
+
+        Finishing it again with the same result changes nothing; with another result it is a StoreError, because then
+        two runs were given one name.
+        """
+        text = msgspec.json.encode(result, order="deterministic").decode()
+        with self._connections.writing() as connection:
+            query = "SELECT result FROM stages WHERE run = ? AND name = ?"
+            found = connection.execute(query, (run, name)).fetchone()
+            if found and found[0] != text:
+                raise StoreError(
+                    f"stage {name!r} of run {run!r} is already finished with another result; give the new run another name"
+                )
+            if not found:
+                connection.execute("INSERT INTO stages VALUES (?, ?, ?, ?)", (run, name, text, time.time()))
+                self.add(events)
+
+    # Life
+
+    def close(self) -> None:
+        self._connections.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _row(event: Event) -> tuple[str, str, str, float, str]:
+    try:
+        return event.id, event.kind, event.run, event.at, encode(event).decode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{event.kind} {event.id} holds text that is not Unicode: {error.reason}; replace it"
+        ) from error
+
+
+def _conditions(kind: str | None, run: str | None) -> tuple[list[str], list[Any]]:
+    given = [(f"{column} = ?", value) for column, value in (("kind", kind), ("run", run)) if value is not None]
+    return [condition for condition, _ in given], [value for _, value in given]
