@@ -120,7 +120,8 @@ class Connections:
             except BaseException:
                 # A full disk has rolled back by itself, and then there is nothing left to undo.
                 with suppress(sqlite3.OperationalError):
-                    self._writer.executescript(undo)
+                    for statement in undo:
+                        self._writer.execute(statement)
                 raise
             finally:
                 self._owner = threading.get_ident() if inner else None
@@ -152,8 +153,8 @@ class Connections:
         return f"the store {self.path} {what}; {mend}"
 
 
-_OUTER = ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
-_INNER = ("SAVEPOINT part", "RELEASE part", "ROLLBACK TO part; RELEASE part")
+_OUTER = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
+_INNER = ("SAVEPOINT part", "RELEASE part", ("ROLLBACK TO part", "RELEASE part"))
 
 _REASONS: dict[int, tuple[str, str]] = {
     sqlite3.SQLITE_FULL: (
