@@ -61,7 +61,10 @@ _IMPERSONAL = (
     r"(?:the|this|your|that) (?:request|question|prompt|topic) (?:\w+ )?(?:violates|goes against|is (?:not (?:appropriate|"
     r"something)|inappropriate|illegal|harmful|unethical|against))|"
     r"let(?:'s| us) (?:not\b|(?:please )?(?:talk about|discuss|change|focus on) (?:something|another|the subject))|"
-    r"(?:request|access) (?:denied|refused)"
+    r"(?:request|access) (?:denied|refused)|"
+    r"[^.!?\n]{1,60}? (?:is not|isn't|are not) something (?:that )?(?:i|we)\b|"
+    r"as an ai\b[^.!?\n]{0,80}?,? (?:i|we) (?:must (?:adhere|uphold|prioriti[sz]e|follow|emphasi[sz]e|remind|inform)|"
+    r"(?:am|'m) (?:bound|obligated|committed)|(?:strongly )?(?:uphold|adhere))\b"
 )
 _MARKER = (
     r"(?:(?:(?:i'm|i am|we're|we are)(?: (?:so|very|really|truly|deeply|terribly))? )?(?:sorry|afraid|apologi[sz]e)"
@@ -77,7 +80,7 @@ _REFUSAL = re.compile(
     r"|(?:no|nope|absolutely not|certainly not)\s*(?:[.!]|$)"
     r"|(?:(?:i'm|i am) )?(?:very |so )?sorry[.!]?$"
 )
-_SENTENCE = re.compile(r"(?:^|(?<=[.!?:\n]))[\s*_>#\"'()\[\]-]*")
+_SENTENCE = re.compile(r"(?:^|(?<=[.!?:\n)\]]))[^\w]*")
 
 
 class RefusalRules:
