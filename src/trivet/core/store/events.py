@@ -8,9 +8,10 @@ step either happened with all it recorded or did not happen at all.
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -56,6 +57,14 @@ class Store:
         """
         with self._connections.writing():
             yield
+
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A connection for the other tables of this package; everyone else asks by method."""
+        return self._connections.reading()
+
+    def writing(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A transaction on the other tables of this package; everyone else asks by method."""
+        return self._connections.writing()
 
     # Events
 
