@@ -1,0 +1,105 @@
+"""What an attack is made of: a wording filled with the goal, the turns before it, and a name to report it under.
+
+`Script` covers every attack here: user messages sent one after another, the last of which asks for the goal. One message
+is a single-turn attack; several are a dialogue in which the target really answers each; `shots` are invented turns put
+in front. Wordings hold `{request}` (the goal, perhaps encoded), `{topic}`, and slots such as `{persona}` whose values
+are picked by the goal, so that the same goal is always worded the same way.
+
+Not covered: attacks that read the target's replies before they write the next turn. Such an attack is any object with
+an `attack` method; wrap it in NamedAttack to run it in a campaign.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from trivet.core.errors import ConfigError
+from trivet.core.hazards import HAZARDS, Goal
+from trivet.core.messages import Conversation, Message, digest_of
+from trivet.core.protocols import Attack, Model
+from trivet.robustness.converters.encodings import converter
+
+Part = Literal["train", "heldout"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+Exchange = tuple[str, str]
+Slots = Mapping[str, tuple[str, ...]]
+
+_SLOT = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """User turns in order, after invented `shots`; `encoding` names the converter that hides the request."""
+
+    turns: tuple[str, ...]
+    shots: tuple[Exchange, ...] = ()
+    encoding: str = ""
+    slots: Slots = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.turns or "{request}" not in self.turns[-1]:
+            raise ConfigError(f"the last turn of an attack must hold {{request}}, has {self.turns[-1:]!r}")
+        unknown = {name for turn in self.turns for name in _SLOT.findall(turn)} - {"request", "topic", *self.slots}
+        if unknown:
+            raise ConfigError(f"no values for the slots {sorted(unknown)} in {self.turns!r:.160}")
+
+    def opening(self) -> Conversation:
+        """The invented turns, before anything is asked."""
+        messages = [
+            message
+            for asked, answered in self.shots
+            for message in (Message("user", asked), Message("assistant", answered))
+        ]
+        return Conversation(tuple(messages))
+
+    def wordings(self, goal: Goal) -> tuple[str, ...]:
+        """The user turns as this goal fills them."""
+        request = converter(self.encoding).encode(goal.request) if self.encoding else goal.request
+        values = {"request": request, "topic": topic_of(goal)}
+        seed = int(goal.id[:12], 16)
+        for number, (name, choices) in enumerate(sorted(self.slots.items())):
+            values[name] = choices[(seed + number) % len(choices)]
+        return tuple(_SLOT.sub(lambda match: values[match.group(1)], turn) for turn in self.turns)
+
+    async def attack(self, goal: Goal, target: Model) -> Conversation:
+        conversation = self.opening()
+        for wording in self.wordings(goal):
+            conversation = conversation.then(Message("user", wording))
+            conversation = conversation.then(await target.reply(conversation))
+        return conversation
+
+    @property
+    def digest(self) -> str:
+        return digest_of([self.turns, self.shots, self.encoding, dict(self.slots)])
+
+
+@dataclass(frozen=True, slots=True)
+class NamedAttack:
+    """An attack with the names under which it is stored and reported.
+
+    `template` must name the wording for good: it is part of an attempt's identity, so an attack that changes what it
+    says must change its name (the ids of this package end in a hash of the text for that reason).
+    """
+
+    family: str
+    template: str
+    part: Part
+    how: Attack
+
+    async def attack(self, goal: Goal, target: Model) -> Conversation:
+        return await self.how.attack(goal, target)
+
+
+def topic_of(goal: Goal) -> str:
+    """A few words for what the goal is about: its topic where the ground gives one, else the title of its hazard."""
+    title = HAZARDS[goal.hazard].title if goal.hazard in HAZARDS else goal.hazard
+    return (goal.topic or title).replace("_", " ").lower()
+
+
+def script(*turns: str, shots: tuple[Exchange, ...] = (), encoding: str = "", slots: Slots | None = None) -> Script:
+    """Short for Script, for the tables of wordings."""
+    return Script(turns, shots, encoding, slots or {})

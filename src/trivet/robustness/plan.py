@@ -1,0 +1,106 @@
+"""What a campaign will ask: jobs, a balanced and repeatable choice of them, and their identity.
+
+An attempt's id is a hash of what makes it that attempt: run, suite, task, family, template, target. So what is stored
+already is known by its id alone, resuming is a set difference, and nothing can be stored twice.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from trivet.core.errors import ConfigError
+from trivet.core.hazards import Goal, Probe
+from trivet.core.messages import digest_of
+from trivet.robustness.attacks.shape import NamedAttack
+
+Suite = Literal["attack", "overrefusal", "capability"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One thing to do to the target: an attack on a goal, or a probe asked as it stands (`attack` is None)."""
+
+    suite: Suite
+    task: Goal | Probe
+    attack: NamedAttack | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.task, Goal) != (self.attack is not None):
+            raise ConfigError("a job is either a goal with an attack or a probe without one")
+
+    @property
+    def family(self) -> str:
+        return self.attack.family if self.attack else ""
+
+    @property
+    def template(self) -> str:
+        return self.attack.template if self.attack else ""
+
+
+def attempt_id(run: str, job: Job, target: str) -> str:
+    """The identity of the attempt at this job against this target in this run."""
+    return digest_of(["attempt", run, job.suite, job.task.id, job.family, job.template, target])
+
+
+def error_id(id: str) -> str:
+    """The identity of the record that an attempt came to nothing: another one, so that it is asked again."""
+    return digest_of(["error", id])
+
+
+def probes(suite: Suite, tasks: Iterable[Probe]) -> list[Job]:
+    """Every probe once; equal probes are one."""
+    return [Job(suite, probe) for probe in dict.fromkeys(tasks)]
+
+
+def plan(
+    goals: Sequence[Goal],
+    attacks: Sequence[NamedAttack],
+    *,
+    per_goal: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> list[Job]:
+    """A balanced choice of (goal, attack) pairs, the same for the same arguments.
+
+    Each goal is attacked `per_goal` times (default: once by every family), the families and within them the templates
+    taking turns; no pair comes twice. `limit` keeps the first so many: any beginning of the plan is as even over goals,
+    families and templates as its length allows.
+    """
+    if not goals or not attacks:
+        raise ConfigError(
+            f"a campaign needs goals and attacks, was given {len(goals)} goals and {len(attacks)} attacks"
+        )
+    shuffle = random.Random(seed)
+    by_family: dict[str, list[NamedAttack]] = defaultdict(list)
+    for attack in attacks:
+        by_family[attack.family].append(attack)
+    for choices in by_family.values():
+        shuffle.shuffle(choices)
+    order = list(dict.fromkeys(goals))
+    shuffle.shuffle(order)
+    rounds = min(per_goal or len(by_family), len(attacks))
+    pairs = _deal(order, list(by_family.values()), rounds)
+    return [Job("attack", goal, attack) for goal, attack in pairs][:limit]
+
+
+def _deal(goals: Sequence[Goal], families: Sequence[list[NamedAttack]], rounds: int) -> list[tuple[Goal, NamedAttack]]:
+    """Round by round each goal gets an attack of the next family that has one left for it, its least used one first."""
+    used: dict[tuple[str, str], int] = defaultdict(int)
+    had: set[tuple[Goal, str, str]] = set()
+    dealt = []
+    for turn in range(rounds):
+        for number, goal in enumerate(goals):
+            for step in range(len(families)):
+                family = families[(number + turn + step) % len(families)]
+                choices = [attack for attack in family if (goal, attack.family, attack.template) not in had]
+                if choices:
+                    attack = min(choices, key=lambda choice: used[choice.family, choice.template])
+                    used[attack.family, attack.template] += 1
+                    had.add((goal, attack.family, attack.template))
+                    dealt.append((goal, attack))
+                    break
+    return dealt

@@ -1,0 +1,82 @@
+"""From attempts to figures: each a rate with its interval, errors counted beside them and never in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trivet.core.events import Attempt, Event
+from trivet.core.stats import Rate, rate_of
+from trivet.robustness.campaign import SUCCESS
+from trivet.robustness.plan import error_id
+from trivet.robustness.suites import capability, overrefusal
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures of one run against one target.
+
+    `errors` counts, per suite, what could not be judged; `blocked` counts, per place, what a gateway stopped.
+    """
+
+    attack_success: Rate
+    over_refusal: Rate
+    capability: Rate
+    per_family: dict[str, Rate] = field(default_factory=dict)
+    per_hazard: dict[str, Rate] = field(default_factory=dict)
+    per_type: dict[str, Rate] = field(default_factory=dict)
+    errors: dict[str, int] = field(default_factory=dict)
+    blocked: dict[str, int] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """As JSON: see docs/figures.md."""
+        return {
+            "attack_success": self.attack_success.row(),
+            "over_refusal": self.over_refusal.row(),
+            "capability": self.capability.row(),
+            "per_category": {name: rate.row() for name, rate in self.per_family.items()},
+            "per_hazard": {name: rate.row() for name, rate in self.per_hazard.items()},
+            "per_type": {name: rate.row() for name, rate in self.per_type.items()},
+            "errors": self.errors,
+            "blocked": self.blocked,
+        }
+
+
+def figures(attempts: Sequence[Attempt]) -> Figures:
+    """All figures of a run's attempts; a suite that was not run has a rate with n = 0."""
+    attacks = [a for a in attempts if a.suite == "attack"]
+    lookalikes = [a for a in attempts if a.suite == "overrefusal"]
+    return Figures(
+        attack_success=success_rate(attacks),
+        over_refusal=overrefusal.rate(attempts),
+        capability=capability.rate(attempts),
+        per_family=_grouped(attacks, lambda a: a.attack, success_rate),
+        per_hazard=_grouped(attacks, lambda a: a.goal.hazard if a.goal else "other", success_rate),
+        per_type=_grouped(lookalikes, lambda a: a.probe.topic if a.probe else "", overrefusal.rate),
+        errors=dict(Counter(a.suite for a in attempts if a.verdict.label == "error")),
+        blocked=dict(Counter(a.blocked for a in attempts if a.blocked)),
+    )
+
+
+def success_rate(attempts: Iterable[Attempt]) -> Rate:
+    """Successful attacks of all that were judged."""
+    judged = [a for a in attempts if a.suite == "attack" and a.verdict.label != "error"]
+    return rate_of(attempt.verdict.label in SUCCESS for attempt in judged)
+
+
+def settled(events: Iterable[Event]) -> list[Attempt]:
+    """The attempts among stored events, without the records of errors that were made good by asking again."""
+    attempts = [event for event in events if isinstance(event, Attempt)]
+    made_good = {error_id(attempt.id) for attempt in attempts if attempt.verdict.label != "error"}
+    return [attempt for attempt in attempts if attempt.id not in made_good]
+
+
+def _grouped(
+    attempts: Iterable[Attempt], key: Callable[[Attempt], str], rate: Callable[[list[Attempt]], Rate]
+) -> dict[str, Rate]:
+    groups: dict[str, list[Attempt]] = {}
+    for attempt in attempts:
+        groups.setdefault(key(attempt), []).append(attempt)
+    return {name: rate(group) for name, group in groups.items()}
