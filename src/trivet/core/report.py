@@ -199,10 +199,9 @@ class _Plot:
             )
             x += 40 + 7.0 * len(name)
         below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-        return (
-            f'<figure><svg viewBox="0 0 {WIDTH} {self.height:.0f}" role="img" aria-label="{escape(caption) or "plot"}">'
-            f"{''.join(legend)}{''.join(parts)}</svg>{below}</figure>"
-        )
+        spoken = escape(caption or "plot")
+        frame = f'viewBox="0 0 {WIDTH} {self.height:.0f}" role="img" aria-label="{spoken}"'
+        return f"<figure><svg {frame}>{''.join(legend)}{''.join(parts)}</svg>{below}</figure>"
 
 
 def _bar(plot: _Plot, left: float, width: float, rate: Rate, number: int, title: str) -> str:
