@@ -1,0 +1,108 @@
+"""Serving the gateway: in a thread for programs and tests, in the foreground for the command line."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+from types import TracebackType
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from trivet.core.errors import TrivetError, UserError
+
+START_SECONDS = 30.0
+DRAIN_SECONDS = 10
+
+
+class Serving:
+    """An application on 127.0.0.1 while the block runs; port 0 takes any free one.
+
+    with Serving(app) as server:
+        httpx.get(f"{server.url}/healthz")
+    """
+
+    def __init__(self, app: ASGIApp, port: int = 0, host: str = "127.0.0.1") -> None:
+        self._socket = listen(host, port)
+        self.host, self.port = self._socket.getsockname()[:2]
+        self._server = uvicorn.Server(_config(app))
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="trivet-gateway", daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    def __enter__(self) -> Serving:
+        self._server.startup = self._announced(self._server.startup)  # type: ignore[method-assign]
+        self._thread.start()
+        if not self._ready.wait(START_SECONDS) or not self._server.started:
+            self.stop()
+            raise TrivetError(f"the gateway did not start on {self.url}: {self._failure or 'see the log'}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Finish the requests under way, write what is to be recorded, and close the port."""
+        self._server.should_exit = True
+        self._thread.join(START_SECONDS)
+        self._socket.close()
+
+    def _announced(self, startup: Any) -> Any:
+        async def announce(sockets: list[socket.socket] | None = None) -> None:
+            try:
+                await startup(sockets=sockets)
+            finally:
+                self._ready.set()
+
+        return announce
+
+    def _run(self) -> None:
+        try:
+            self._server.run(sockets=[self._socket])
+        except BaseException as error:
+            # The thread's end must reach whoever waits for it.
+            self._failure = error
+        finally:
+            self._ready.set()
+
+
+def run(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> None:
+    """Serve until interrupted."""
+    with listen(host, port) as listening:
+        uvicorn.Server(_config(app)).run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; a port that cannot be had is the user's to change."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listening.close()
+        taken = getattr(error, "errno", None) == errno.EADDRINUSE
+        why = f"port {port} on {host} is in use" if taken else f"cannot listen on {host}:{port}: {error}"
+        raise UserError(f"{why}; choose another with --port (0 takes any free one)") from error
+    listening.listen(2048)
+    return listening
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )

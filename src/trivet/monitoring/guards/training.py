@@ -1,0 +1,137 @@
+"""How the light classifier is fitted: L-BFGS on the regularised logistic loss, calibration and threshold on kept-back rows.
+
+Objective per head, with w the weights, x the unit vector of a text, y = +-1, a the row's weight (sum 1) and C the
+strength:  sum_i a_i log(1 + exp(-y_i (w.x_i + b))) + |w|^2 / (2 C N).  Convex and started from zero, so the same rows
+give the same weights. A row that says nothing about a head is left out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import optimize, sparse
+
+from trivet.core.errors import DataError
+from trivet.monitoring.guards.classifier import Head, LightClassifier, pieces, windows
+from trivet.monitoring.guards.features import buckets
+from trivet.monitoring.text import read
+
+
+@dataclass(frozen=True)
+class Row:
+    """A labelled text: `labels` says for each head it speaks about whether the text is bad. `weight` scales its loss."""
+
+    text: str
+    labels: Mapping[str, bool]
+    weight: float = 1.0
+    source: str = ""
+
+
+def fit(
+    rows: Sequence[Row],
+    kept_back: Sequence[Row],
+    heads: Sequence[str],
+    *,
+    false_positives: float = 0.01,
+    size: int = 1 << 18,
+    strength: float = 20.0,
+    notes: Mapping[str, object] | None = None,
+) -> LightClassifier:
+    """Train all heads. `kept_back` calibrates and sets thresholds; it must not share texts with what is reported on."""
+    matrix, owner = _matrix(rows, size)
+    columns, biases = [], []
+    for head in heads:
+        weights, bias = _regression(matrix, owner, rows, head, strength)
+        columns.append(weights)
+        biases.append(bias)
+    # Half precision is what is saved, so it is what is calibrated.
+    table = np.stack(columns, axis=1).astype(np.float16)
+    bare = LightClassifier(table, tuple(Head(h, b, 1.0, 0.0, 0.5) for h, b in zip(heads, biases, strict=True)), {})
+    raw = np.array([np.max([bare.raw(piece) for piece in pieces(row.text)], axis=0) for row in kept_back])
+    finished = []
+    for column, head in enumerate(bare.heads):
+        known = [i for i, row in enumerate(kept_back) if head.name in row.labels]
+        bad = np.array([kept_back[i].labels[head.name] for i in known])
+        if not known or bad.all() or not bad.any():
+            raise DataError(f"head {head.name!r}: the kept-back rows need good and bad texts, has {len(known)} rows")
+        scores = raw[known, column]
+        slope, offset = platt(scores, bad)
+        threshold = _threshold(1 / (1 + np.exp(-(slope * scores + offset))), bad, false_positives)
+        finished.append(Head(head.name, head.bias, slope, offset, threshold))
+    return LightClassifier(table, tuple(finished), dict(notes or {}))
+
+
+def _matrix(rows: Sequence[Row], size: int) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """One sparse row per window of each text's folded view, and the index of the text it belongs to."""
+    indices, data, lengths, owner = [], [], [], []
+    for number, row in enumerate(rows):
+        for piece in windows(read(row.text).folded.text):
+            places, values = buckets(piece, size)
+            indices.append(places.astype(np.int32))
+            data.append(values)
+            lengths.append(len(places))
+            owner.append(number)
+    if not lengths:
+        raise DataError("no rows to train on; give (text, bad) pairs")
+    pointers = np.concatenate([[0], np.cumsum(lengths)])
+    shape = (len(lengths), size)
+    return sparse.csr_matrix((np.concatenate(data), np.concatenate(indices), pointers), shape=shape), np.array(owner)
+
+
+def _regression(
+    matrix: sparse.csr_matrix, owner: np.ndarray, rows: Sequence[Row], head: str, strength: float
+) -> tuple[np.ndarray, float]:
+    """Weights and bias of one head. Good and bad texts weigh the same in sum; windows share their text's weight."""
+    chosen = np.array([head in rows[i].labels for i in owner])
+    if not chosen.any():
+        raise DataError(f"head {head!r}: no row speaks about it")
+    x, mine = matrix[chosen], owner[chosen]
+    y = np.array([1.0 if rows[i].labels[head] else -1.0 for i in mine])
+    if len(set(y)) < 2:
+        raise DataError(f"head {head!r} needs good and bad texts, was given only {'bad' if y[0] > 0 else 'good'} ones")
+    a = np.array([rows[i].weight for i in mine]) / np.bincount(mine, minlength=len(rows))[mine]
+    for sign in (1.0, -1.0):
+        a[y == sign] /= 2 * a[y == sign].sum()
+    flipped = x.T.tocsr()
+    decay = 1.0 / (strength * len(set(mine.tolist())))
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        w, b = theta[:-1], theta[-1]
+        margin = y * (x @ w + b)
+        slack = np.logaddexp(0.0, -margin)
+        pull = -a * y * np.exp(-margin - slack)
+        gradient = np.concatenate([flipped @ pull + decay * w, [pull.sum()]])
+        return float(a @ slack + 0.5 * decay * w @ w), gradient
+
+    start = np.zeros(matrix.shape[1] + 1)
+    options: dict[str, Any] = {"maxiter": 300, "ftol": 1e-7, "gtol": 1e-6}
+    result = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
+    return result.x[:-1], float(result.x[-1])
+
+
+def platt(scores: np.ndarray, bad: np.ndarray) -> tuple[float, float]:
+    """Slope and offset of the logistic curve through scores, with Platt's smoothed targets."""
+    positive, negative = int(bad.sum()), int((~bad).sum())
+    target = np.where(bad, (positive + 1) / (positive + 2), 1 / (negative + 2))
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        z = theta[0] * scores + theta[1]
+        error = 1 / (1 + np.exp(-np.clip(z, -60, 60))) - target
+        value = np.sum(np.logaddexp(0.0, z) - target * z)
+        return float(value), np.array([error @ scores, error.sum()])
+
+    slope, offset = optimize.minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B").x
+    return float(slope), float(offset)
+
+
+def _threshold(probabilities: np.ndarray, bad: np.ndarray, false_positives: float) -> float:
+    """The lowest threshold, from one half up, at which at most the stated share of good texts is flagged.
+
+    Not below one half: where the kept-back texts are told apart perfectly, nothing speaks for flagging doubtful ones.
+    """
+    good = np.sort(probabilities[~bad])[::-1]
+    allowed = int(np.floor(false_positives * len(good)))
+    return max(0.5, float(np.nextafter(good[allowed], 1.0)) if allowed < len(good) else 0.5)

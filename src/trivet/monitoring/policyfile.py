@@ -1,0 +1,116 @@
+"""A policy as YAML: which keys there are, which guards can be named, and every mistake in one message.
+
+A guard is named by a word (`blocklist`, `classifier`, `pii`, `format`) or by a dotted path `package.module:factory`,
+which is imported: a policy file is code, load only those you trust. `settings` are the arguments of the guard; paths in
+them are relative to the policy file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trivet.core.errors import ConfigError, did_you_mean
+from trivet.core.protocols import Judge
+from trivet.monitoring.guards.blocklist import Blocklist
+from trivet.monitoring.guards.classifier import ClassifierGuard
+from trivet.monitoring.guards.format import JsonFormat
+from trivet.monitoring.guards.pii import Pii
+from trivet.monitoring.policy import Layer, Policy
+
+PACKAGED = Path(__file__).parent / "policies"
+GUARDS: dict[str, Callable[..., Judge]] = {
+    "blocklist": Blocklist,
+    "classifier": ClassifierGuard.load,
+    "format": JsonFormat,
+    "pii": Pii,
+}
+_TOP = ("name", "layers")
+_LAYER = ("name", "guard", "settings", "place", "action", "threshold", "deadline_ms", "failure", "mode")
+_PATHS = ("file", "weights")
+
+
+def read_policy(source: str | Path | Mapping[str, Any]) -> Policy:
+    """The policy in a packaged file, a file, or a mapping; raises one ConfigError with every mistake found."""
+    if isinstance(source, Mapping):
+        return _built(source, Path.cwd(), "the policy")
+    path = _file(source)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"the policy {path} cannot be read: {' '.join(str(error).split())}") from error
+    return _built(data, path.parent, f"the policy {path}")
+
+
+def _file(source: str | Path) -> Path:
+    packaged = PACKAGED / f"{source}.yaml"
+    if packaged.is_file():
+        return packaged
+    path = Path(source)
+    if path.is_file():
+        return path
+    names = sorted(p.stem for p in PACKAGED.glob("*.yaml"))
+    hint = did_you_mean(str(source), names)
+    raise ConfigError(f"no policy {str(source)!r}; give a YAML file or one of: {', '.join(names)}.{hint}")
+
+
+def _built(data: Any, folder: Path, where: str) -> Policy:
+    faults: list[str] = []
+    if not isinstance(data, Mapping) or not isinstance(data.get("layers"), list):
+        raise ConfigError(f"{where} needs a list `layers`, e.g. `layers: [{{name: pii, guard: pii, action: mask}}]`")
+    faults += _unknown(data, _TOP, "")
+    layers = [_layer(row, number, folder, faults) for number, row in enumerate(data["layers"], start=1)]
+    names = [layer.name for layer in layers if layer]
+    faults += [f"two layers are called {name!r}" for name in sorted(set(names)) if names.count(name) > 1]
+    if faults:
+        raise ConfigError(f"{where}: {'; '.join(faults)}")
+    return Policy(tuple(layer for layer in layers if layer), str(data.get("name", "policy")))
+
+
+def _unknown(row: Mapping[str, Any], known: tuple[str, ...], where: str) -> list[str]:
+    return [f"{where}unknown key {str(key)!r}.{did_you_mean(str(key), known)}" for key in row if key not in known]
+
+
+def _layer(row: Any, number: int, folder: Path, faults: list[str]) -> Layer | None:
+    if not isinstance(row, Mapping) or not isinstance(row.get("guard"), str):
+        faults.append(f"layer {number} needs a `guard`, one of {', '.join(GUARDS)}, or `module:factory`")
+        return None
+    name = str(row.get("name", row["guard"]))
+    where = f"layer {name!r}: "
+    faults += _unknown(row, _LAYER, where)
+    for key in ("threshold", "deadline_ms"):
+        if row.get(key) is not None and (not isinstance(row[key], int | float) or isinstance(row[key], bool)):
+            faults.append(f"{where}{key} is {row[key]!r}; it must be a number")
+            return None
+    chosen = {key: row[key] for key in _LAYER[3:] if row.get(key) is not None}
+    try:
+        return Layer(name, _guard(row["guard"], row.get("settings") or {}, folder), **chosen)
+    except ConfigError as error:
+        faults.append(str(error) if str(error).startswith("layer ") else f"{where}{error}")
+    except TypeError as error:
+        faults.append(f"{where}settings do not fit the guard {row['guard']!r}: {error}")
+    return None
+
+
+def _guard(kind: str, settings: Any, folder: Path) -> Judge:
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"settings must be a mapping, given {settings!r}")
+    arguments = {
+        key: str(folder / value) if key in _PATHS and isinstance(value, str) and value != "shipped" else value
+        for key, value in settings.items()
+    }
+    if kind in GUARDS:
+        return GUARDS[kind](**arguments)
+    module, colon, factory = kind.partition(":")
+    if not colon:
+        raise ConfigError(
+            f"no guard {kind!r}; known: {', '.join(GUARDS)}, or `module:factory`.{did_you_mean(kind, GUARDS)}"
+        )
+    try:
+        return getattr(import_module(module), factory)(**arguments)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"the guard {kind!r} cannot be imported: {error}") from error
