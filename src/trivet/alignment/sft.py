@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
+import numpy as np
 import torch
 
 from trivet.alignment import engine, objectives
 from trivet.alignment.batches import Row, collate, encode_demonstrations, plan, rows_digest, split_by_tokens
 from trivet.alignment.logprobs import Scorer
+from trivet.core.config import option
 from trivet.core.lessons import Demonstration
-
-
-def option(default: Any, help: str) -> Any:
-    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Config:
     max_steps: int = option(0, "optimiser steps; above 0 it decides instead of epochs")
     lr: float = option(2e-5, "highest learning rate; 1e-3 to 3e-3 for models of a few million parameters")
     warmup: float = option(0.05, "fraction of the steps in which the learning rate rises")
-    schedule: str = option("cosine", "how it falls afterwards: cosine, linear or constant")
+    schedule: Literal["cosine", "linear", "constant"] = option("cosine", "how it falls afterwards")
     weight_decay: float = option(0.01, "AdamW weight decay, on matrices only")
     betas: tuple[float, float] = option((0.9, 0.95), "AdamW's two decay rates")
     clip: float = option(1.0, "largest gradient norm; 0 for no clipping")
@@ -47,7 +45,7 @@ class Config:
     lora: int = option(0, "rank of the adapters; 0 trains all weights")
     lora_alpha: float = option(16.0, "scale of the adapters: they count alpha / rank times")
     lora_targets: str = option("all-linear", "which modules get adapters: all-linear, or names with commas between")
-    dtype: str = option("fp32", "arithmetic: fp32, or bf16 with weights kept in fp32")
+    dtype: Literal["fp32", "bf16"] = option("fp32", "arithmetic; with bf16 the trained weights stay in fp32")
     device: str = option("auto", "auto, cpu, cuda")
     save_every: int = option(200, "steps between checkpoints; 0 for none")
     log_every: int = option(10, "steps between rows of metrics.jsonl")
@@ -134,8 +132,6 @@ def run(
 @torch.no_grad()
 def heldout_loss(scorer: Scorer, rows: Sequence[Row], pad: int, batch_tokens: int) -> float:
     """Mean negative log-likelihood per token over rows that were not trained on."""
-    import numpy as np
-
     lengths = np.asarray([len(row) for row in rows])
     scorer.model.eval()
     total = count = 0.0
