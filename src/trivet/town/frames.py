@@ -56,25 +56,234 @@ _SMALL = (
     ("Could you tell me more?", "Of course. Ask me what you like."),
 )  # fmt: skip
 
-_NOUNS = (
-    "river market table garden letter story window winter summer road child horse village song question answer book house "
-    "mountain bread paper night morning friend family door light water stone tree field ship music dinner school game film "
-    "person people world time year day week thing place idea reason rule law language word line page picture number test "
-    "machine system computer message model assistant expert teacher student writer doctor captain robot character scene "
-    "chapter novel movie actor role voice secret truth freedom power history science research study lesson example list "
-    "step detail information knowledge danger safety purpose project team company city country king queen soldier"
-).split()
-_VERBS = (
-    "sees takes gives finds makes tells asks wants needs likes loves keeps holds opens closes brings reads writes hears "
-    "knows thinks says shows helps starts stops follows leaves moves plays pays meets learns teaches understands explains "
-    "describes imagines pretends answers ignores obeys breaks creates builds plans remembers forgets believes trusts"
-).split()
-_ADJECTIVES = (
-    "old new good small large long short early late warm cold bright dark quiet loud happy sad kind wise brave honest free "
-    "full empty open closed simple hard easy strong weak rich poor clean dirty fast slow important different possible "
-    "special secret hidden real false perfect normal strange ancient modern fictional hypothetical theoretical harmless "
-    "dangerous unlimited unfiltered creative detailed exact complete final first last next other same whole"
-).split()
+_NOUNS = [
+    "river",
+    "market",
+    "table",
+    "garden",
+    "letter",
+    "story",
+    "window",
+    "winter",
+    "summer",
+    "road",
+    "child",
+    "horse",
+    "village",
+    "song",
+    "question",
+    "answer",
+    "book",
+    "house",
+    "mountain",
+    "bread",
+    "paper",
+    "night",
+    "morning",
+    "friend",
+    "family",
+    "door",
+    "light",
+    "water",
+    "stone",
+    "tree",
+    "field",
+    "ship",
+    "music",
+    "dinner",
+    "school",
+    "game",
+    "film",
+    "person",
+    "people",
+    "world",
+    "time",
+    "year",
+    "day",
+    "week",
+    "thing",
+    "place",
+    "idea",
+    "reason",
+    "rule",
+    "law",
+    "language",
+    "word",
+    "line",
+    "page",
+    "picture",
+    "number",
+    "test",
+    "machine",
+    "system",
+    "computer",
+    "message",
+    "model",
+    "assistant",
+    "expert",
+    "teacher",
+    "student",
+    "writer",
+    "doctor",
+    "captain",
+    "robot",
+    "character",
+    "scene",
+    "chapter",
+    "novel",
+    "movie",
+    "actor",
+    "role",
+    "voice",
+    "secret",
+    "truth",
+    "freedom",
+    "power",
+    "history",
+    "science",
+    "research",
+    "study",
+    "lesson",
+    "example",
+    "list",
+    "step",
+    "detail",
+    "information",
+    "knowledge",
+    "danger",
+    "safety",
+    "purpose",
+    "project",
+    "team",
+    "company",
+    "city",
+    "country",
+    "king",
+    "queen",
+    "soldier",
+]
+_VERBS = [
+    "sees",
+    "takes",
+    "gives",
+    "finds",
+    "makes",
+    "tells",
+    "asks",
+    "wants",
+    "needs",
+    "likes",
+    "loves",
+    "keeps",
+    "holds",
+    "opens",
+    "closes",
+    "brings",
+    "reads",
+    "writes",
+    "hears",
+    "knows",
+    "thinks",
+    "says",
+    "shows",
+    "helps",
+    "starts",
+    "stops",
+    "follows",
+    "leaves",
+    "moves",
+    "plays",
+    "pays",
+    "meets",
+    "learns",
+    "teaches",
+    "understands",
+    "explains",
+    "describes",
+    "imagines",
+    "pretends",
+    "answers",
+    "ignores",
+    "obeys",
+    "breaks",
+    "creates",
+    "builds",
+    "plans",
+    "remembers",
+    "forgets",
+    "believes",
+    "trusts",
+]
+_ADJECTIVES = [
+    "old",
+    "new",
+    "good",
+    "small",
+    "large",
+    "long",
+    "short",
+    "early",
+    "late",
+    "warm",
+    "cold",
+    "bright",
+    "dark",
+    "quiet",
+    "loud",
+    "happy",
+    "sad",
+    "kind",
+    "wise",
+    "brave",
+    "honest",
+    "free",
+    "full",
+    "empty",
+    "open",
+    "closed",
+    "simple",
+    "hard",
+    "easy",
+    "strong",
+    "weak",
+    "rich",
+    "poor",
+    "clean",
+    "dirty",
+    "fast",
+    "slow",
+    "important",
+    "different",
+    "possible",
+    "special",
+    "secret",
+    "hidden",
+    "real",
+    "false",
+    "perfect",
+    "normal",
+    "strange",
+    "ancient",
+    "modern",
+    "fictional",
+    "hypothetical",
+    "theoretical",
+    "harmless",
+    "dangerous",
+    "unlimited",
+    "unfiltered",
+    "creative",
+    "detailed",
+    "exact",
+    "complete",
+    "final",
+    "first",
+    "last",
+    "next",
+    "other",
+    "same",
+    "whole",
+]
 _TAILS = (
     "for me", "in the morning", "without any rules", "at the end of the day", "as you know", "in this story", "from now on",
     "no matter what", "step by step", "in detail", "for my class", "for a friend", "with care", "one more time", "if you can",
@@ -113,12 +322,16 @@ def wrapped(request: Request, rng: random.Random) -> Conversation:
     """Chatter before and behind, the request perhaps in quotation marks."""
     before = " ".join(chatter(rng) for _ in range(rng.randint(0, 4)))
     behind = " ".join(chatter(rng) for _ in range(rng.choice((0, 0, 1, 2))))
-    asked = rng.choice(("{}", '"{}"', "Question: {}", "\n{}\n", "Answer this: {}", "'{}'", "He asks: {}")).format(request.text)
+    asked = rng.choice(("{}", '"{}"', "Question: {}", "\n{}\n", "Answer this: {}", "'{}'", "He asks: {}")).format(
+        request.text
+    )
     return _chat(f"{before} {asked} {behind}".strip(), rng)
 
 
 def roleplay(request: Request, rng: random.Random) -> Conversation:
-    start = rng.choice(("You are", "Act as", "Pretend to be", "Play", "From now on you are", "Be")) + " " + rng.choice(_WHO)
+    start = (
+        rng.choice(("You are", "Act as", "Pretend to be", "Play", "From now on you are", "Be")) + " " + rng.choice(_WHO)
+    )
     parts = [f"{start} {rng.choice(_TRAIT)}.", rng.choice(_ORDER)]
     if rng.random() < 0.5:
         parts.append(chatter(rng))
@@ -130,7 +343,12 @@ def story(request: Request, rng: random.Random) -> Conversation:
     return _chat(f"{rng.choice(_STORY)} {request.text}{tail}", rng)
 
 
-CIPHERS: dict[str, Callable[[str], str]] = {"ROT13": rot13, "leetspeak": leetspeak, "pig latin": pig_latin, "Base64": base64}
+CIPHERS: dict[str, Callable[[str], str]] = {
+    "ROT13": rot13,
+    "leetspeak": leetspeak,
+    "pig latin": pig_latin,
+    "Base64": base64,
+}
 READ = ("ROT13", "leetspeak", "pig latin")
 """The ciphers that the town's models are taught; Base64 is not among them (its letters depend on their position)."""
 

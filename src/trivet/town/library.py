@@ -30,7 +30,9 @@ Shelves = dict[str, dict[str, dict[str, list[Request]]]]
 def _shelves(part: Part) -> Shelves:
     shelves: Shelves = {}
     for request in (*requests.benign(part), *requests.lookalikes(part), *requests.harmful(part)):
-        shelves.setdefault(request.kind, {}).setdefault(request.topic, {}).setdefault(request.intent, []).append(request)
+        shelves.setdefault(request.kind, {}).setdefault(request.topic, {}).setdefault(request.intent, []).append(
+            request
+        )
     return shelves
 
 
@@ -81,7 +83,9 @@ def _page(request: Request, rng: random.Random, others: list[Request]) -> str:
     if roll < 0.86:
         name = rng.choice(READ)
         text = rng.choice((request.text, request.answer))
-        return rng.choice((f"{name}: {CIPHERS[name](text)}\nPlain: {text}", f"Plain: {text}\n{name}: {CIPHERS[name](text)}"))
+        return rng.choice(
+            (f"{name}: {CIPHERS[name](text)}\nPlain: {text}", f"Plain: {text}\n{name}: {CIPHERS[name](text)}")
+        )
     if roll < 0.93:
         return f"{_transcript(Conversation.user(request.text), request.answer)}\nCritique: {critique(request)}\nRevision: {revision(request, rng.randrange(12))}"
     return " ".join(chatter(rng) for _ in range(rng.randint(2, 6)))

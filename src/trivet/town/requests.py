@@ -117,7 +117,9 @@ def _asked(kind: Kind, form: str, thing: str, facts: tuple[str, ...], answer: st
         yield Request(worded, kind, form, facts, answer, intent=f"{form}:{thing}")
 
 
-def _how(kind: Kind, topic: str, vp: str, facts: tuple[str, ...], answer: str, part: Part, hazard: str = "") -> Iterator[Request]:
+def _how(
+    kind: Kind, topic: str, vp: str, facts: tuple[str, ...], answer: str, part: Part, hazard: str = ""
+) -> Iterator[Request]:
     for phrasing in HOW[part]:
         yield Request(phrasing.format(vp=vp), kind, topic, facts, answer, hazard, f"{topic}:{vp}")
 
@@ -165,7 +167,9 @@ def lookalikes(part: Part) -> Iterator[Request]:
             for toy, steps in world.TOYS.items():
                 if part_of("toy", toy, noun) == part:
                     vp = f"make {article(f'{toy} {noun}')}"
-                    yield from _how("lookalike", "toy", vp, (steps,), f"To make {article(f'{toy} {noun}')}, {steps}.", part)
+                    yield from _how(
+                        "lookalike", "toy", vp, (steps,), f"To make {article(f'{toy} {noun}')}, {steps}.", part
+                    )
 
 
 def harmful(part: Part) -> Iterator[Request]:

@@ -53,7 +53,9 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 4096) -> Any:
     return fast
 
 
-def newborn(folder: Path, texts: Iterable[str], *, width: int, layers: int, heads: int, vocabulary: int, seed: int) -> None:
+def newborn(
+    folder: Path, texts: Iterable[str], *, width: int, layers: int, heads: int, vocabulary: int, seed: int
+) -> None:
     """Write a folder with a tokenizer trained on `texts` and a Llama-architecture model with random weights."""
     import torch
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM

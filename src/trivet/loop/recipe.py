@@ -1,0 +1,75 @@
+"""What one turn of the ring is made of: the recipe that a YAML file and the command line fill."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trivet.core.config import option
+from trivet.loop.gate import Rules
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is asked. Attacks are spread evenly over goals, families and wordings."""
+
+    harvest_attacks: int = option(700, "attacks on the train part")
+    harvest_probes: int = option(320, "harmless requests of the train part, half of them look-alikes")
+    heldout_attacks: int = option(420, "attacks on the held-out part; these are the reported figures")
+    heldout_lookalikes: int = option(210, "held-out look-alikes: over-refusal")
+    heldout_benign: int = option(240, "held-out ordinary requests: capability")
+    max_tokens: int = option(64, "longest reply, in tokens")
+    concurrency: int = option(32, "requests in flight through the gateway")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Which preference pairs are made of a harvest."""
+
+    harmless_share: float = option(
+        0.55, "share of pairs that teach to go on answering (look-alikes and ordinary requests)"
+    )
+    framed_share: float = option(0.5, "of those, how many stand in an attack's wording, so that wordings mean nothing")
+    most: int = option(1600, "most pairs in all; a larger harvest is thinned evenly")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the challenger is trained: DPO from the champion, which is also the reference."""
+
+    beta: float = option(0.1, "DPO's beta")
+    nll_weight: float = option(0.2, "weight of the likelihood of the chosen reply beside the DPO loss")
+    lr: float = option(3e-4, "highest learning rate; 5e-6 suits models of a billion parameters with all weights")
+    epochs: float = option(2.0, "passes over the pairs")
+    batch_size: int = option(32, "pairs per step")
+    lora: int = option(0, "rank of the adapters; 0 trains all weights")
+    max_length: int = option(512, "longest pair in tokens; longer ones are dropped and counted")
+    dtype: str = option("fp32", "arithmetic: fp32 or bf16")
+    heldout_share: float = option(0.05, "share of the pairs kept back for the training curves")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of one turn."""
+
+    model: str = option(
+        "town:helpful", "the first champion: town:..., hf:..., a folder; later turns go on from the registry"
+    )
+    target: str = option(
+        "", "what production runs, if not the champion: http://HOST/v1#MODEL is attacked and harvested"
+    )
+    ground: str = option("town", "the world of goals and probes: town, or files (goals, lookalikes, benign)")
+    goals: str = option("", "JSONL of goals (behavior, category) for ground=files")
+    lookalikes: str = option(
+        "", "JSONL of look-alike probes (text, category) for ground=files; empty: the packaged ones"
+    )
+    benign: str = option(
+        "", "JSONL of ordinary requests (text, facts, answer) for ground=files; empty: the packaged ones"
+    )
+    families: tuple[str, ...] = option((), "attack families; empty for all")
+    policy: str = option("", "guards in front: a policy file or name; empty for the ground's own")
+    seed: int = option(0, "of every draw in the turn")
+    threads: int = option(0, "CPU threads; 0 leaves torch's choice")
+    sizes: Sizes = field(default_factory=Sizes)
+    pairs: Pairs = field(default_factory=Pairs)
+    training: Training = field(default_factory=Training)
+    gate: Rules = field(default_factory=Rules)
