@@ -155,7 +155,7 @@ class _Plot:
 
     def __init__(self, height: int, *, bottom: int) -> None:
         self.left, self.top, self.height = 56.0, 30.0, float(height)
-        self.width = WIDTH - self.left - 12
+        self.width = WIDTH - self.left - 26
         self.base = height - bottom
 
     def x(self, value: float, low: float, high: float) -> float:

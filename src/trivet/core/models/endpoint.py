@@ -30,6 +30,9 @@ MAX_PAUSE = 20.0
 """The longest back-off between two tries, in seconds; only the server itself may ask for more."""
 
 
+_HERE = ("localhost", "127.0.0.1", "::1")
+
+
 class _Link(NamedTuple):
     """What belongs to one event loop: connections and the queue for them cannot be shared between loops."""
 
@@ -250,6 +253,7 @@ class Endpoint:
                 headers=self._headers,
                 timeout=httpx.Timeout(self.timeout, connect=min(10.0, self.timeout)),
                 limits=httpx.Limits(max_connections=self.concurrency),
+                trust_env=self._address.host not in _HERE,  # a proxy of the environment cannot reach this machine
             )
             lifetime = _lifetime(client)
             self._links[loop] = _Link(client, asyncio.Semaphore(self.concurrency), lifetime)
