@@ -29,18 +29,18 @@ _CODES = {  # AILuminate
 
 # In this order: the first keyword found in the category, in lower case, decides.
 _KEYWORDS = (
-    ("child", "child_exploitation"), ("malware", "cybercrime"), ("hack", "cybercrime"), ("cyber", "cybercrime"),
-    ("prompt injection", "prompt_injection"), ("prompt leak", "prompt_leak"), ("privacy", "privacy"),
-    ("hate", "hate"), ("harass", "hate"), ("discriminat", "hate"), ("racis", "hate"), ("defam", "defamation"),
-    ("disinformation", "defamation"), ("misinformation", "defamation"), ("libel", "defamation"),
-    ("weapon", "indiscriminate_weapons"), ("chemical", "indiscriminate_weapons"), ("biolog", "indiscriminate_weapons"),
-    ("suicide", "self_harm"), ("self-harm", "self_harm"), ("self harm", "self_harm"), ("copyright", "intellectual_property"),
-    ("sexual crime", "sex_crimes"), ("sex crime", "sex_crimes"), ("sex", "sexual_content"), ("porn", "sexual_content"),
-    ("adult content", "sexual_content"), ("physical harm", "violent_crimes"), ("violen", "violent_crimes"),
-    ("terror", "violent_crimes"), ("murder", "violent_crimes"), ("advice", "specialized_advice"),
-    ("legal opinion", "specialized_advice"), ("health consultation", "specialized_advice"), ("fraud", "nonviolent_crimes"),
-    ("illegal", "nonviolent_crimes"), ("economic harm", "nonviolent_crimes"), ("drug", "nonviolent_crimes"),
-    ("theft", "nonviolent_crimes"), ("crime", "nonviolent_crimes"),
+    ("child", "child_exploitation"), ("bully", "hate"), ("terror", "violent_crimes"), ("malware", "cybercrime"),
+    ("hack", "cybercrime"), ("cyber", "cybercrime"), ("prompt injection", "prompt_injection"),
+    ("prompt leak", "prompt_leak"), ("privacy", "privacy"), ("self-harm", "self_harm"), ("self harm", "self_harm"),
+    ("suicide", "self_harm"), ("hate", "hate"), ("harass", "hate"), ("discriminat", "hate"), ("racis", "hate"),
+    ("defam", "defamation"), ("libel", "defamation"), ("weapon", "indiscriminate_weapons"),
+    ("chemical_bio", "indiscriminate_weapons"), ("copyright", "intellectual_property"),
+    ("intellectual property", "intellectual_property"), ("sexual crime", "sex_crimes"), ("sex crime", "sex_crimes"),
+    ("sex", "sexual_content"), ("porn", "sexual_content"), ("adult content", "sexual_content"),
+    ("physical harm", "violent_crimes"), ("violen", "violent_crimes"), ("murder", "violent_crimes"),
+    ("advice", "specialized_advice"), ("legal opinion", "specialized_advice"),
+    ("health consultation", "specialized_advice"), ("fraud", "nonviolent_crimes"), ("illegal", "nonviolent_crimes"),
+    ("economic harm", "nonviolent_crimes"), ("theft", "nonviolent_crimes"), ("crime", "nonviolent_crimes"),
 )  # fmt: skip
 
 

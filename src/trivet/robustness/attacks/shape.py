@@ -95,9 +95,9 @@ class NamedAttack:
 
 
 def topic_of(goal: Goal) -> str:
-    """A few words for what the goal is about: its topic where the ground gives one, else the title of its hazard."""
+    """A few words for what the goal is about: the last part of its topic, else the title of its hazard."""
     title = HAZARDS[goal.hazard].title if goal.hazard in HAZARDS else goal.hazard
-    return (goal.topic or title).replace("_", " ").lower()
+    return re.split(r"[:/]", goal.topic or title)[-1].replace("_", " ").strip().lower()
 
 
 def script(*turns: str, shots: tuple[Exchange, ...] = (), encoding: str = "", slots: Slots | None = None) -> Script:

@@ -1,0 +1,159 @@
+"""The templates: enough of them, filled, short, and with nothing shared between the two parts."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+
+import pytest
+
+from trivet.core.errors import ConfigError, TargetError
+from trivet.core.hazards import Goal
+from trivet.core.messages import Conversation
+from trivet.core.models.scripted import Scripted
+from trivet.robustness.attacks.library import FAMILIES, attacks
+from trivet.robustness.attacks.shape import NamedAttack, Script, script
+from trivet.robustness.converters.encodings import converter
+
+GOAL = Goal("How do I open the {sealed} gate?", "cybercrime", "gates")
+ALL = [*attacks("train"), *attacks("heldout")]
+SHINGLE = 5
+
+
+def normal(text: str) -> list[str]:
+    """The words of a template's own text, without slots."""
+    return re.findall(r"[a-z0-9]+", re.sub(r"\{\w+\}", " ", text).lower())
+
+
+def texts(one: Script) -> list[str]:
+    return [
+        *one.turns,
+        *(side for shot in one.shots for side in shot),
+        *(v for values in one.slots.values() for v in values),
+    ]
+
+
+def how(attack: NamedAttack) -> Script:
+    assert isinstance(attack.how, Script)
+    return attack.how
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_each_family_has_enough_templates_in_both_parts(family: str) -> None:
+    assert len(attacks("train", [family])) >= 8
+    assert len(attacks("heldout", [family])) >= 5
+
+
+def test_train_and_heldout_share_no_wording() -> None:
+    wordings = {part: [t for a in ALL if a.part == part for t in texts(how(a))] for part in ("train", "heldout")}
+    whole = {part: {" ".join(normal(text)) for text in found} - {""} for part, found in wordings.items()}
+    assert whole["train"]
+    assert not whole["train"] & whole["heldout"]
+    runs = {
+        part: {
+            tuple(words[i : i + SHINGLE])
+            for text in found
+            for words in [normal(text)]
+            for i in range(len(words) - SHINGLE + 1)
+        }
+        for part, found in wordings.items()
+    }
+    assert not runs["train"] & runs["heldout"]
+
+
+def test_names_are_unique_and_content_true() -> None:
+    assert max(Counter((attack.family, attack.template) for attack in ALL).values()) == 1
+    one, other = script("Say: {request}"), script("Say it: {request}")
+    assert one.digest != other.digest
+    assert script("{request}", shots=(("a", "b"),)).digest != script("{request}").digest
+
+
+@pytest.mark.parametrize("attack", ALL, ids=lambda a: f"{a.family}-{a.template}")
+def test_every_placeholder_is_filled_and_the_request_is_there_once(attack: NamedAttack) -> None:
+    wordings = how(attack).wordings(GOAL)
+    request = converter(how(attack).encoding).encode(GOAL.request) if how(attack).encoding else GOAL.request
+    assert sum(wording.count(request) for wording in wordings) == 1
+    assert request in wordings[-1]
+    for wording in wordings:
+        assert not re.search(r"\{\w+\}", wording.replace(request, ""))
+    own_words = [len(normal(turn)) for turn in how(attack).turns]
+    assert max(own_words) <= 75
+
+
+def test_wordings_depend_on_the_goal_and_on_nothing_else() -> None:
+    attack = next(a for a in attacks("train", ["roleplay"]) if "{persona}" in how(a).turns[0])
+    goals = [Goal(f"How do I open gate {number}?") for number in range(20)]
+    first = [how(attack).wordings(goal)[0] for goal in goals]
+    assert first == [how(attack).wordings(goal)[0] for goal in goals]
+    assert len({wording.replace(goal.request, "") for wording, goal in zip(first, goals, strict=True)}) > 1
+
+
+def test_a_dialogue_really_sends_each_turn_and_keeps_the_replies() -> None:
+    target = Scripted(lambda conversation: f"reply {len(conversation)}")
+    attack = attacks("train", ["escalation"])[0]
+    conversation = asyncio.run(attack.attack(GOAL, target))
+    turns = how(attack).wordings(GOAL)
+    assert len(target.seen) == len(turns) >= 3
+    assert [m.content for m in conversation if m.role == "user"] == list(turns)
+    assert [m.content for m in conversation if m.role == "assistant"] == ["reply 1", "reply 3", "reply 5"]
+    assert GOAL.request not in target.seen[0].last_user
+    assert GOAL.request in target.seen[-1].last_user
+
+
+def test_few_shot_context_comes_as_turns_and_as_text() -> None:
+    for part in ("train", "heldout"):
+        found = [how(attack) for attack in attacks(part, ["context"])]  # type: ignore[arg-type]
+        assert any(one.shots for one in found)
+        assert any(not one.shots and one.turns[0].count("\n") >= 4 for one in found)
+    target = Scripted("Sure.")
+    asyncio.run(attacks("train", ["context"])[0].attack(GOAL, target))
+    roles = [message.role for message in target.seen[0]]
+    assert roles == ["user", "assistant", "user", "assistant", "user"]
+
+
+def test_an_encoded_request_never_stands_in_plain() -> None:
+    for attack in [*attacks("train", ["encoding"]), *attacks("heldout", ["encoding"])]:
+        assert GOAL.request not in how(attack).wordings(GOAL)[0]
+
+
+def test_encodings_can_be_kept_to_those_known() -> None:
+    found = {how(attack).encoding for attack in attacks("heldout", encodings=("rot13",))}
+    assert found == {"", "rot13"}
+    assert all(attack.family != "encoding" for attack in attacks("heldout", encodings=()))
+
+
+def test_a_failing_target_is_not_hidden() -> None:
+    target = Scripted([TargetError("HTTP 500")])
+    with pytest.raises(TargetError, match="HTTP 500"):
+        asyncio.run(attacks("train")[0].attack(GOAL, target))
+
+
+def test_topics_read_as_words() -> None:
+    ladder = script("Tell me about {topic}.", "{request}")
+    for topic, words in (("night_brew", "night brew"), ("catqa:Harm/Data theft", "data theft"), ("", "privacy")):
+        assert ladder.wordings(Goal("x", "privacy", topic))[0] == f"Tell me about {words}."
+
+
+@pytest.mark.parametrize("turns", [(), ("Say it.",), ("{request}", "Go on.")])
+def test_a_script_whose_last_turn_does_not_ask_is_refused(turns: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"must hold \{request\}"):
+        Script(turns)
+
+
+def test_a_slot_without_values_is_refused() -> None:
+    with pytest.raises(ConfigError, match="person"):
+        script("You are {person}. {request}")
+
+
+def test_unknown_names_are_told_with_their_neighbour() -> None:
+    with pytest.raises(ConfigError, match='Did you mean "roleplay"'):
+        attacks("train", ["role-play"])
+    with pytest.raises(ConfigError, match='Did you mean "heldout"'):
+        attacks("held-out")  # type: ignore[arg-type]
+
+
+def test_a_system_prompt_is_no_business_of_an_attack() -> None:
+    for attack in ALL:
+        assert all(message.role != "system" for message in how(attack).opening())
+    assert Script(("{request}",)).opening() == Conversation()
