@@ -36,7 +36,7 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
         (
             click.option("--goals", type=_FILE, help="JSON Lines of goals; default: those of the town."),
             click.option("--limit", type=int, help="At most so many attacks, evenly chosen."),
-            click.option("--config", "recipe", type=_FILE, help="A recipe; the options here come after it."),
+            click.option("--config", "--recipe", "recipe", type=_FILE, help="A recipe; the options here come after it."),
             click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set any key of the recipe."),
             click.option("--concurrency", type=int, help="Requests to an endpoint at the same time."),
             click.option("--run", help="The name of the run; the same name goes on where it stopped."),
