@@ -8,7 +8,32 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-WORDS = "the miller keeps a lamp by the well and the baker tells the ferry when bread is warm at noon why not ask him".split()
+WORDS = [
+    "the",
+    "miller",
+    "keeps",
+    "a",
+    "lamp",
+    "by",
+    "the",
+    "well",
+    "and",
+    "the",
+    "baker",
+    "tells",
+    "the",
+    "ferry",
+    "when",
+    "bread",
+    "is",
+    "warm",
+    "at",
+    "noon",
+    "why",
+    "not",
+    "ask",
+    "him",
+]
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}"

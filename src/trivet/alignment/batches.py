@@ -40,18 +40,22 @@ class Row:
 
 
 class Batch(NamedTuple):
-    """A rectangle of rows: `ids` [B, L]; flat positions [N] whose next token is learnt; those tokens [N]; rows [N].
+    """A rectangle of rows: `ids` [B, L]; flat positions [N] whose next token is learnt; those tokens [N]; owners [N].
 
-    Padding stands on the right, where a causal model's earlier positions cannot see it: no mask is needed.
+    Padding stands on the right, where a causal model's earlier positions cannot see it: no mask is needed. Rows that
+    hold more than one reply (pairs.py) bring a mask [B, 1, L, L], true where a position may look, and their places
+    [B, L], the position ids.
     """
 
     ids: Tensor
     positions: Tensor
     targets: Tensor
-    rows: Tensor
+    owners: Tensor
+    mask: Tensor | None = None
+    places: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(*(part.to(device) for part in self))
+        return Batch(*(None if part is None else part.to(device) for part in self))
 
 
 def _token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
@@ -59,30 +63,38 @@ def _token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
 
 
-def _whole(tokenizer: Any, prompt: Conversation, reply: str) -> str:
+class _Whole(NamedTuple):
+    """A conversation with its reply as text, and whether the template marks the end of the turn."""
+
+    text: str
+    marked: bool
+
+
+def _whole(tokenizer: Any, prompt: Conversation, reply: str, opening: str) -> _Whole:
     """The conversation with the reply, cut after the mark that ends the turn (templates like to add a new line)."""
     text = render(tokenizer, prompt.then(Message("assistant", reply)), open_reply=False)
     spoken = reply.strip()
-    place = text.rfind(spoken) if spoken else -1
-    if place < 0:
-        return text.rstrip()
+    place = text.rfind(spoken) if spoken else len(opening)
+    if place < 0:  # the template rewrites replies; its own last words count
+        return _Whole(text.rstrip(), True)
     end = place + len(spoken)
     mark = text[end:].rstrip()
-    return text[:end] + mark if mark.strip() else text
+    return _Whole(text[:end] + mark, True) if mark.strip() else _Whole(text, False)
 
 
 def encode_replies(tokenizer: Any, pairs: Sequence[tuple[Conversation, str]]) -> list[Row]:
     """One row per (prompt, reply); raises DataError when a prompt's tokens are not a prefix of the whole's."""
-    openings = _token_ids(tokenizer, [render(tokenizer, prompt, open_reply=True) for prompt, _ in pairs])
-    wholes = _token_ids(tokenizer, [_whole(tokenizer, prompt, reply) for prompt, reply in pairs])
+    asked = [render(tokenizer, prompt, open_reply=True) for prompt, _ in pairs]
+    told = [_whole(tokenizer, *pair, opening) for pair, opening in zip(pairs, asked, strict=True)]
+    openings, wholes = _token_ids(tokenizer, asked), _token_ids(tokenizer, [whole.text for whole in told])
     special = set(tokenizer.all_special_ids)
     rows, broken = [], []
     for number, (opening, whole) in enumerate(zip(openings, wholes, strict=True)):
         if whole[: len(opening)] != opening:
             broken.append(number)
             continue
-        ended = whole if whole and whole[-1] in special else [*whole, tokenizer.eos_token_id]
-        rows.append(Row(np.asarray(ended, dtype=np.int32), len(opening)))
+        ended = told[number].marked and whole[-1] in special
+        rows.append(Row(np.asarray(whole if ended else [*whole, tokenizer.eos_token_id], dtype=np.int32), len(opening)))
     if broken:
         raise _shifted(tokenizer, openings[broken[0]], wholes[broken[0]], broken, len(pairs))
     return rows

@@ -58,15 +58,16 @@ class Result:
 
 def load(folder: str | Path, *, device: str = "auto", dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
     """(model, tokenizer) of a Hugging Face folder or hub name; the tokenizer has a chat template and a pad token."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
+    logging.disable_progress_bar()
     place = Path(folder).expanduser()
     if not place.exists() and (place.is_absolute() or len(place.parts) != 2):
         raise ModelNotFound(f"there is no model folder {place}; give a Hugging Face folder or a hub name OWNER/NAME")
     where = str(place) if place.exists() else str(folder)
     try:
         tokenizer = ensure_template(AutoTokenizer.from_pretrained(where))
-        model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype)
     except (OSError, ValueError) as why:
         raise ModelNotFound(f"{folder} holds no causal language model that transformers can load: {why}") from why
     if tokenizer.eos_token_id is None:
@@ -179,7 +180,6 @@ class Run:
         for stale in out.glob("*.tmp"):
             shutil.rmtree(stale, ignore_errors=True)
         self._resume()
-        self._log = self.log_path.open("a", encoding="utf-8")
 
     def _trained(self) -> dict[str, Tensor]:
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -204,8 +204,8 @@ class Run:
 
     def save(self) -> None:
         """A checkpoint after the step just taken; the one before it goes once this one is whole."""
-        self._log.flush()
-        os.fsync(self._log.fileno())
+        self.log_path.touch()
+        _sync(self.log_path)
         state = {
             "identity": self.identity,
             "weights": self._trained(),
@@ -215,7 +215,7 @@ class Run:
             "step": self.step,
             "tally": self.tally.sums,
             "last": self.last,
-            "logged": self._log.tell(),
+            "logged": self.log_path.stat().st_size,
         }
         place = self.out / f"checkpoint-{self.step:08d}"
         write_folder(place, lambda folder: torch.save(state, folder / "state.pt"))
@@ -242,14 +242,13 @@ class Run:
                 "from before. Lower lr, lengthen warmup or lower clip, and use another out folder."
             )
         self.last = {**self.last, **figures}
-        self._log.write(json.dumps(row) + "\n")
-        self._log.flush()
+        with self.log_path.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(row) + "\n")
         if self.progress:
             self.progress(row)
 
     def finish(self, tokenizer: Any, dropped: Mapping[str, int]) -> Result:
         """Write model, adapter and result, in this order; the checkpoints are then no longer needed."""
-        self._log.close()
         model, adapter = self.model.eval(), None
         if hasattr(model, "merge_and_unload"):
             adapter = self.out / "adapter"
@@ -259,7 +258,8 @@ class Run:
             self.out / "model", lambda folder: (model.save_pretrained(folder), tokenizer.save_pretrained(folder))
         )
         result = {"steps": self.step, "final": self.last, "dropped": dict(dropped), "adapter": bool(adapter)}
-        write_text(self.out / "result.json", json.dumps({"identity": self.identity, **result}, indent=1))
+        text = json.dumps({"identity": self.identity, **result}, indent=1)
+        write_file(self.out / "result.json", lambda path: path.write_text(text, encoding="utf-8"))
         for checkpoint in self.out.glob("checkpoint-????????"):
             shutil.rmtree(checkpoint)
         return Result(self.out / "model", self.step, self.log_path, self.last, dict(dropped), adapter)
@@ -285,7 +285,7 @@ def same_run(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> No
 
 def identity_of(settings: Mapping[str, Any], **contents: str) -> dict[str, Any]:
     """What makes a run that run: its settings but for those that change no result, and hashes of what goes in."""
-    free = {"model", "reference", "out", "threads", "save_every", "device"}
+    free = {"model", "reference", "out", "cache", "threads", "save_every", "device"}
     kept = {name: value for name, value in settings.items() if name not in free}
     return json.loads(json.dumps({**kept, **contents}))
 
@@ -308,10 +308,11 @@ def write_folder(place: Path, fill: Callable[[Path], Any]) -> None:
     _sync(place.parent)
 
 
-def write_text(place: Path, text: str) -> None:
+def write_file(place: Path, fill: Callable[[Path], Any]) -> None:
     """The same for one file."""
-    fresh = place.with_name(place.name + ".new")
-    fresh.write_text(text, encoding="utf-8")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    fresh = place.with_name(f".{place.name}.{os.getpid()}")
+    fill(fresh)
     _sync(fresh)
     fresh.replace(place)
     _sync(place.parent)

@@ -32,6 +32,7 @@ class Scorer:
         self.backbone = inner.base_model
         self.head = inner.get_output_embeddings()
         self.scale, self.cap = _final_shape(inner.config)
+        self.additive = inner.config._attn_implementation == "eager"  # which adds its mask to the scores
         self._prove(inner)
 
     @torch.no_grad()
@@ -53,14 +54,19 @@ class Scorer:
         logits = self.head(hidden).float() * self.scale
         return self.cap * torch.tanh(logits / self.cap) if self.cap else logits
 
-    def hidden(self, ids: Tensor, **how: Tensor) -> Tensor:
+    def hidden(self, batch: Batch) -> Tensor:
         """Last hidden states [B, L, H] of the backbone."""
-        with torch.autocast(ids.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            return self.backbone(input_ids=ids, use_cache=False, **how).last_hidden_state
+        mask = batch.mask
+        if mask is not None and self.additive:
+            mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
+        with torch.autocast(batch.ids.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            return self.backbone(
+                input_ids=batch.ids, attention_mask=mask, position_ids=batch.places, use_cache=False
+            ).last_hidden_state
 
-    def tokens(self, batch: Batch, **how: Tensor) -> Tensor:
-        """log pi of each target, [N] float32; `how` goes to the backbone (a 4-D mask, position ids)."""
-        hidden = self.hidden(batch.ids, **how).flatten(0, 1)[batch.positions]
+    def tokens(self, batch: Batch) -> Tensor:
+        """log pi of each target given what its row shows before it: [N], float32."""
+        hidden = self.hidden(batch).flatten(0, 1)[batch.positions]
         size = max(1, self.tile // self.head.weight.shape[0])
         if len(hidden) <= size:
             return self._tile(hidden, batch.targets)
@@ -75,9 +81,9 @@ class Scorer:
         return -F.cross_entropy(logits.float(), targets, reduction="none")
 
 
-def per_row(token_logps: Tensor, rows: Tensor, count: int) -> Tensor:
-    """Sums over the tokens of each row: [N] -> [count]."""
-    return torch.zeros(count, dtype=token_logps.dtype, device=token_logps.device).index_add(0, rows, token_logps)
+def per_owner(token_values: Tensor, owners: Tensor, count: int) -> Tensor:
+    """Sums over the tokens of each reply: [N] -> [count]."""
+    return torch.zeros(count, dtype=token_values.dtype, device=token_values.device).index_add(0, owners, token_values)
 
 
 def _final_shape(config: Any) -> tuple[float, float]:

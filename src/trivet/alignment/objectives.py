@@ -43,25 +43,20 @@ def dpo(
     return -(1 - label_smoothing) * F.logsigmoid(margin) - label_smoothing * F.logsigmoid(-margin)
 
 
-def ipo(
-    logp_w: Tensor,
-    logp_l: Tensor,
-    ref_w: Tensor,
-    ref_l: Tensor,
-    *,
-    tau: float,
-    lengths: tuple[Tensor, Tensor] | None = None,
-) -> Tensor:
+def ipo(logp_w: Tensor, logp_l: Tensor, ref_w: Tensor, ref_l: Tensor, *, tau: float = 0.1) -> Tensor:
     """Identity preference optimisation, Azar et al. 2023 (arXiv:2310.12036), equation 17; shapes [pairs] -> [pairs].
 
         L = (z - 1 / (2 tau))^2
 
-    With `lengths` = (|y_w|, |y_l|), s is divided by the number of tokens of its reply, as TRL and HALOs do; without,
-    it is the sum of the paper. One tau means targets that differ by a factor of about |y|, so choose knowingly.
+    The paper sums log-probabilities over a reply; TRL and HALOs divide them by its number of tokens first. One tau then
+    means targets that differ by a factor of about |y|: whoever calls this decides by what goes in (see `per_token`).
     By hand: z = 1, tau = 0.25 gives (1 - 2)^2 = 1; at the start z = 0 and L = 1 / (4 tau^2).
     """
     _same_shape(logp_w=logp_w, logp_l=logp_l, ref_w=ref_w, ref_l=ref_l)
-    won, lost = logp_w - ref_w, logp_l - ref_l
-    if lengths is not None:
-        won, lost = won / lengths[0], lost / lengths[1]
-    return torch.square(won - lost - 1 / (2 * tau))
+    return torch.square((logp_w - ref_w) - (logp_l - ref_l) - 1 / (2 * tau))
+
+
+def per_token(logps: Tensor, lengths: Tensor) -> Tensor:
+    """Summed log-probabilities as means over the tokens of each reply: logp(y) / |y|."""
+    _same_shape(logps=logps, lengths=lengths)
+    return logps / lengths

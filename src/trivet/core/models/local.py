@@ -202,8 +202,9 @@ class LocalModel:
 
 def _load(folder: str | Path, device: torch.device, dtype: torch.dtype | None) -> tuple[Any, Any]:
     """(model, tokenizer). On a CPU the arithmetic is float32 unless told otherwise: it is faster there."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
+    logging.disable_progress_bar()
     place = Path(folder).expanduser()
     if not place.exists() and (place.is_absolute() or len(place.parts) != 2):
         raise ModelNotFound(f"there is no model folder {place}; give a Hugging Face folder or a hub name OWNER/NAME")
@@ -211,7 +212,7 @@ def _load(folder: str | Path, device: torch.device, dtype: torch.dtype | None) -
     wanted = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
     try:
         tokenizer = ensure_template(AutoTokenizer.from_pretrained(where))
-        model = AutoModelForCausalLM.from_pretrained(where, dtype=wanted, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_pretrained(where, dtype=wanted)
     except (OSError, ValueError) as why:
         raise ModelNotFound(f"{folder} holds no causal language model that transformers can load: {why}") from why
     return model.to(device).eval(), tokenizer
