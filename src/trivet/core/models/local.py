@@ -87,8 +87,11 @@ class LocalModel:
         listening = True
 
         def tell(piece: str | None) -> bool:
-            if listening:
-                loop.call_soon_threadsafe(pieces.put_nowait, piece)
+            try:
+                if listening:
+                    loop.call_soon_threadsafe(pieces.put_nowait, piece)
+            except RuntimeError:  # the listener's loop is closed; that must not reach the others in the batch
+                return False
             return listening
 
         done = self._ask(_Job(conversation, sampling, tell))
