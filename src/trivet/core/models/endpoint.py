@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from trivet.core.errors import Blocked, ModelNotFound, TargetError
+from trivet.core.errors import Blocked, ModelNotFound, TargetError, UserError
 from trivet.core.messages import Conversation, Message, Sampling, text_of
 from trivet.core.models.sse import EventStream
 from trivet.core.protocols import GREEDY
@@ -68,8 +68,7 @@ class Endpoint:
         self.concurrency = concurrency
         self.backoff = backoff
         self._headers = dict(headers or {})
-        key = key or _key_for(self._address.host)
-        if key:
+        if key := _checked(key or _key_for(self._address.host)):
             self._headers.setdefault("Authorization", f"Bearer {key}")
         self._links: dict[asyncio.AbstractEventLoop, _Link] = {}
 
@@ -80,7 +79,7 @@ class Endpoint:
                 return Message("assistant", self._content(await response.aread()))
         except TimeoutError as error:
             raise TargetError(f"{self} did not answer within {self.timeout:g} s") from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise TargetError(f"{self} broke off its answer: {_why(error)}") from error
 
     async def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> AsyncIterator[str]:
@@ -96,7 +95,7 @@ class Endpoint:
                 yield piece
         except TimeoutError as error:
             raise TargetError(f"{self} sent nothing for {self.timeout:g} s") from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise TargetError(f"{self} broke off its answer: {_why(error)}") from error
         finally:
             await pieces.aclose()
@@ -145,12 +144,13 @@ class Endpoint:
                 await response.aclose()
 
     async def _ask(self, client: httpx.AsyncClient, body: dict[str, Any]) -> httpx.Response:
-        for attempt in range(self.retries + 1):
-            last = attempt == self.retries
+        attempt = 0
+        while True:
+            last = attempt >= self.retries
             pause = random.uniform(0, min(MAX_PAUSE, self.backoff * 2**attempt))
             try:
                 response = await client.send(client.build_request("POST", self._address, json=body), stream=True)
-            except (httpx.TransportError, httpx.InvalidURL) as error:
+            except httpx.RequestError as error:
                 if last:
                     raise TargetError(f"{self} could not be reached: {_why(error)}") from error
             else:
@@ -163,7 +163,7 @@ class Endpoint:
             if pause > self.timeout:
                 raise TargetError(f"{self} asked to be left alone for {pause:.0f} s; repeat the command later")
             await asyncio.sleep(pause)
-        raise AssertionError("the last try returns or raises")
+            attempt += 1
 
     async def _refusal(self, response: httpx.Response) -> TargetError:
         """The exception for a status other than 200."""
@@ -227,8 +227,9 @@ class Endpoint:
                     yield text
                 if finish == "content_filter":
                     raise Blocked(f"{self} cut its reply off (finish_reason content_filter)", "output")
-            if not finished:
-                raise TargetError(f"{self} ended its stream in the middle of a reply")
+            if finished:
+                return
+            raise TargetError(f"{self} ended its stream in the middle of a reply")
 
     def _delta(self, data: str) -> tuple[str, str]:
         """The text and the finish reason of one streamed event."""
@@ -289,9 +290,17 @@ def _address(url: str) -> httpx.URL:
     return address
 
 
-def _key_for(host: str) -> str | None:
+def _key_for(host: str) -> str:
     names = ("TRIVET_API_KEY", "OPENAI_API_KEY") if host == "api.openai.com" else ("TRIVET_API_KEY",)
-    return next((os.environ[name] for name in names if os.environ.get(name)), None)
+    return next((os.environ[name] for name in names if os.environ.get(name)), "")
+
+
+def _checked(key: str) -> str:
+    """The key, without the line end that a key from a file tends to have. Refused here, where no message shows it."""
+    key = key.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UserError("the API key holds characters that no HTTP header can carry; copy it again")
+    return key
 
 
 def _may_pass(status: int) -> bool:

@@ -51,7 +51,7 @@ def model_folder(spec: str, home: str | Path | None = None) -> str:
     """The folder, or the hub's name, behind a town:, hf:, registry: or bare spec."""
     spec = _followed(spec, home)
     prefix, colon, rest = spec.partition(":")
-    if Path(spec).is_dir():
+    if spec and Path(spec).is_dir():
         return spec
     if not colon:
         raise _unknown(spec)
