@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trivet.core.models.sse import EventStream
 
-STREAM = ": comment\n\ndata: one é\u2028ok\n\ndata:two\r\n\r\nevent: x\ndata: three\ndata: lines\r\rdata\n\nid: 4\n\ndata: five".encode()
+STREAM = ": comment\n\ndata: one é\u2028ok\n\ndata:two\r\n\r\nevent: x\ndatabase: y\ndata: three\ndata: lines\r\rdata\n\nid: 4\n\ndata: five".encode()
 EVENTS = ["one é\u2028ok", "two", "three\nlines", "", "five"]
 
 

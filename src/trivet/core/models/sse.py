@@ -37,8 +37,9 @@ class EventStream:
         return last + self._line(b"")
 
     def _line(self, line: bytes) -> list[str]:
-        if line.startswith(b"data"):
-            self._data.append(line.removeprefix(b"data").removeprefix(b":").removeprefix(b" "))
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            self._data.append(value.removeprefix(b" "))
         elif not line and self._data:
             text = b"\n".join(self._data).decode("utf-8", "replace")
             self._data = []
