@@ -4,6 +4,7 @@
 
 Without an address it attacks a scripted model, so that it runs anywhere.
 """
+# ruff: noqa: T201
 
 import asyncio
 import sys
@@ -29,8 +30,7 @@ async def main(target: str) -> None:
         done = await campaign.run(GOALS, chosen, model, judge, store, run="demo")
         done += await campaign.run(overrefusal.packaged(), [], model, judge, store, run="demo")
     found = figures(done)
-    print("attack success:", found.attack_success)
-    print("over-refusal:  ", found.over_refusal)
+    print(f"attack success {found.attack_success}, over-refusal {found.over_refusal}")
     for family, rate in found.per_family.items():
         print(f"  {family}: {rate}")
 

@@ -22,6 +22,7 @@ from trivet.robustness import campaign
 from trivet.robustness.attacks.library import attacks
 from trivet.robustness.attacks.shape import NamedAttack
 from trivet.robustness.campaign import Pace
+from trivet.robustness.lockstep import Lockstep
 from trivet.robustness.suites.summary import figures, settled
 
 GOALS = [Goal(f"How do I open gate {number}?") for number in range(6)]
@@ -117,9 +118,12 @@ def test_interrupted_and_resumed_is_the_same_and_asks_nothing_twice(store: Store
         return by_frame(conversation)
 
     first, second = Scripted(dies), Scripted(by_frame)
+    told: list[int] = []
     with pytest.raises(KeyboardInterrupt):
-        asyncio.run(campaign.run(GOALS, ATTACKS, first, JUDGE, store, run="r"))
+        tell = lambda done, total, successes: told.append(done)  # noqa: E731
+        asyncio.run(campaign.run(GOALS, ATTACKS, first, JUDGE, store, run="r", progress=tell))
     kept = stored(store)
+    assert len(kept) == told[-1], "all that was done is stored"
     got = asyncio.run(campaign.run(GOALS, ATTACKS, second, JUDGE, store, run="r"))
     assert content(got) == content(want)
     assert all(stored(store)[id] == event for id, event in kept.items())
@@ -145,12 +149,48 @@ def test_a_batching_target_is_asked_in_the_same_chunks_whether_or_not_interrupte
         want = asyncio.run(campaign.run(GOALS, ATTACKS, undisturbed, JUDGE, other, run="r", pace=pace))
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(campaign.run(GOALS, ATTACKS, Batching(die_after=after), JUDGE, store, run="r", pace=pace))
-    second = Batching()
+    kept, second = stored(store), Batching()
+    assert len(kept) % 10 == 0, "whole chunks"
+    assert kept or after < 4
     got = asyncio.run(campaign.run(GOALS, ATTACKS, second, JUDGE, store, run="r", pace=pace))
     assert content(got) == content(want)
-    assert {a.id: a.conversation for a in got} == {a.id: a.conversation for a in want}
-    assert len(second.batches) <= len(undisturbed.batches)
+    assert stored(store) == {attempt.id: attempt for attempt in got}
+    asked_before = sum(event.turns for event in kept.values() if isinstance(event, Attempt))
+    assert asked_before + sum(map(len, second.batches)) == sum(map(len, undisturbed.batches))
     assert second.batches == undisturbed.batches[len(undisturbed.batches) - len(second.batches) :]
+
+
+def test_replies_are_stored_as_they_come(store: Store) -> None:
+    counts: list[int] = []
+
+    class Watching(Scripted):
+        async def reply(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Message:
+            await asyncio.sleep(0)
+            counts.append(store.count("attempt"))
+            return Message("assistant", "Sure.")
+
+    direct = attacks("heldout", ["direct"])
+    asyncio.run(campaign.run(GOALS, direct, Watching(), JUDGE, store, run="r", concurrency=1))
+    assert counts == list(range(6))
+
+
+def test_a_group_in_step_is_answered_in_its_own_order_whoever_asks_first() -> None:
+    target = Batching()
+    step = Lockstep(target, 3, GREEDY)
+
+    async def member(number: int, rounds: int) -> None:
+        for _ in range(3 - number):
+            await asyncio.sleep(0)
+        for turn in range(rounds):
+            await step.ask(number, Conversation.user(f"{number} {turn}"))
+        step.leave()
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(member(number, rounds) for number, rounds in enumerate((1, 3, 2))), step.serve())
+
+    asyncio.run(all_of_them())
+    asked_for = [[conversation.last_user for conversation in batch] for batch in target.batches]
+    assert asked_for == [["0 0", "1 0", "2 0"], ["1 1", "2 1"], ["1 2"]]
 
 
 def test_dialogues_share_their_rounds(store: Store) -> None:

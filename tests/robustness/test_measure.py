@@ -75,7 +75,14 @@ def test_the_three_suites_are_one_campaign_and_one_page(tmp_path: Path) -> None:
     found = figures(done)
     assert (found.attack_success, found.over_refusal, found.capability) == (Rate(14, 14), Rate(6, 6), Rate(1, 1))
     page = report.html(found, done, title="A <page>", subtitle="s")
-    for text in ("attack success", "over-refusal", "capability", "Over-refusal by type", "safe targets", "What got through"):
+    for text in (
+        "attack success",
+        "over-refusal",
+        "capability",
+        "Over-refusal by type",
+        "safe targets",
+        "What got through",
+    ):
         assert text in page
     assert "<gate>" not in page
     assert "latch" not in page, "no reply stands in the report"
