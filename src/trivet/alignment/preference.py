@@ -139,19 +139,9 @@ def run(
             counts = torch.bincount(batch.owners, minlength=2 * len(part)).view(-1, 2)
             weights = torch.tensor([pairs[i].weight for i in part], device=device)
             losses, margins = objective(config, logps, reference[part], counts)
-            loss = (weights * losses).sum() / len(indices)
-            loss.backward()
-            shifts = (logps - reference[part]).detach()
+            ((weights * losses).sum() / len(indices)).backward()
             work.tally.add(
-                loss=loss * len(indices),
-                margin=margins.sum(),
-                accuracy=(margins > 0).sum(),
-                chosen=logps[:, 0].sum(),
-                rejected=logps[:, 1].sum(),
-                chosen_shift=shifts[:, 0].sum(),
-                rejected_shift=shifts[:, 1].sum(),
-                drift=(shifts / counts).square().mean(1).sum() / 2,
-                tokens=batch.ids.numel(),
+                tokens=batch.ids.numel(), **readouts(weights * losses, margins, logps, reference[part], counts)
             )
         rate = engine.learning_rate(work.step, len(steps), config.lr, warmup=config.warmup, schedule=config.schedule)
         norm = work.descend(rate, config.clip)
@@ -159,28 +149,18 @@ def run(
 
         last = work.step == len(steps)
         if last or work.step % config.log_every == 0:
-            sums = work.tally.take()
+            sums, seconds = work.tally.take(), time.monotonic() - began
             count, tokens = sums.pop("pairs"), sums.pop("tokens")
             means = {name: value / count for name, value in sums.items()}
-            speed = {
-                "pairs_per_second": count / (time.monotonic() - began),
-                "tokens_per_second": tokens / (time.monotonic() - began),
-            }
+            speed = {"pairs_per_second": count / seconds, "tokens_per_second": tokens / seconds}
             work.log({"steps": len(steps), **means, "lr": rate, **speed})
             began = time.monotonic()
         if unseen and (last or (config.eval_every and work.step % config.eval_every == 0)):
             logps = score_pairs(scorer, unseen, pad=pad, budget=config.batch_tokens, share=share).to(device)
             counts = torch.tensor([[len(pair.chosen), len(pair.rejected)] for pair in unseen], device=device)
-            losses, margins = objective(config, logps, unseen_reference, counts)
-            shift = float((logps - unseen_reference)[:, 0].mean())
-            work.log(
-                {
-                    "heldout_loss": float(losses.mean()),
-                    "heldout_accuracy": float((margins > 0).float().mean()),
-                    "heldout_margin": float(margins.mean()),
-                    "heldout_chosen_shift": shift,
-                }
-            )
+            sums = readouts(*objective(config, logps, unseen_reference, counts), logps, unseen_reference, counts)
+            means = {f"heldout_{name}": float(value) / len(unseen) for name, value in sums.items()}
+            work.log({**means, "heldout_pairs": len(unseen)})
             began = time.monotonic()
         if config.save_every and work.step % config.save_every == 0 and not last:
             work.save()
@@ -210,3 +190,22 @@ def objective(config: Config, logps: Tensor, reference: Tensor, counts: Tensor) 
         losses = losses - config.nll_weight * objectives.per_token(logps, counts)[:, 0]
     shifts = (policy - anchor).detach()
     return Losses(losses, config.beta * (shifts[:, 0] - shifts[:, 1]))
+
+
+def readouts(losses: Tensor, margins: Tensor, logps: Tensor, reference: Tensor, counts: Tensor) -> dict[str, Tensor]:
+    """Sums over pairs of what a run is watched by; nothing here is synchronised.
+
+    `drift` is half the squared log-ratio per token, averaged over both replies: on replies that the policy itself had
+    drawn this would estimate KL(policy | reference); on those of the data it says how far the policy has gone.
+    """
+    shifts = logps.detach() - reference
+    return {
+        "loss": losses.sum(),
+        "margin": margins.sum(),
+        "accuracy": (margins > 0).sum(),
+        "chosen": logps[:, 0].sum(),
+        "rejected": logps[:, 1].sum(),
+        "chosen_shift": shifts[:, 0].sum(),
+        "rejected_shift": shifts[:, 1].sum(),
+        "drift": (shifts / counts).square().mean(1).sum() / 2,
+    }

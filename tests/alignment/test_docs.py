@@ -1,0 +1,29 @@
+"""Every setting of a run is documented as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trivet.alignment import preference, sft
+from trivet.core.config import describe, load
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(("page", "cls"), [("sft.md", sft.Config), ("dpo.md", preference.Config)])
+def test_every_setting_is_documented_with_its_default(page, cls):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    for row in describe(cls):
+        kind = row.type.replace("|", "\\|")
+        assert f"| `{row.name}` | {kind} | `{row.default}` | {row.help} |" in text
+
+
+@pytest.mark.parametrize(
+    "recipe", sorted((ROOT / "configs").glob("sft_*.yaml")) + sorted((ROOT / "configs").glob("dpo_*.yaml"))
+)
+def test_every_recipe_can_be_read_and_says_how_to_run_it(recipe):
+    cls = sft.Config if recipe.name.startswith("sft") else preference.Config
+    load(cls, recipe)
+    assert recipe.read_text().startswith(f"# trivet align {recipe.name[:3]} configs/{recipe.name} ")
