@@ -4,7 +4,6 @@
 
 Without an address it attacks a scripted model, so that it runs anywhere.
 """
-# ruff: noqa: T201
 
 import asyncio
 import sys

@@ -48,6 +48,8 @@ class ModelNotFound(UserError):  # noqa: N818
 class TargetError(TrivetError):
     """The model at the other end did not answer as agreed."""
 
+    exit_code = 2
+
 
 class Blocked(TargetError):  # noqa: N818
     """A gateway's policy stopped the request (`place` is "input") or the reply to it ("output").
@@ -62,6 +64,8 @@ class Blocked(TargetError):  # noqa: N818
 
 class StoreError(TrivetError):
     """The store cannot be read or written."""
+
+    exit_code = 2
 
 
 class GateError(TrivetError):

@@ -127,7 +127,7 @@ def _open(this: Turn) -> dict[str, Any]:
         "champion": champion.name,
         "folder": champion.folder,
         "spec": champion.folder if Path(champion.folder).is_dir() else champion.notes.get("spec", champion.folder),
-        "recipe": asdict(this.recipe),
+        "recipe": _plain(this.recipe),
     }
 
 
@@ -146,7 +146,7 @@ def _attack(this: Turn, jobs: Sequence[Job], target: str) -> dict[str, Any]:
                 sizes=this.recipe.sizes,
                 eye=True,
                 progress=this.board.counted,
-            )  # fmt: skip
+            )
         )
     through = sum(a.suite == "attack" and a.verdict.label in gate.HARM for a in attempts)
     return {"attempts": len(attempts), "through": through}
@@ -183,7 +183,7 @@ def _alone(this: Turn, jobs: Sequence[Job], who: str, folder: str) -> dict[str, 
 
 def _guarded(this: Turn, jobs: Sequence[Job], who: str, folder: str) -> dict[str, Any]:
     name = f"{who} behind guards"
-    with _served(this, folder, f"{this.name}/{name}", "enforce") as endpoint:
+    with _served(this, folder, f"{this.name}/{who}-behind-guards", "enforce") as endpoint:
         return _measured(this, jobs, endpoint, name)
 
 
@@ -198,7 +198,7 @@ def _measured(this: Turn, jobs: Sequence[Job], model: Model, name: str) -> dict[
             name=name,
             sizes=this.recipe.sizes,
             progress=this.board.counted,
-        )  # fmt: skip
+        )
     )
     return {key: rate.row() for key, rate in gate.figures(gate.Outcomes.of(attempts)).items()}
 
@@ -252,7 +252,7 @@ def _used_before(this: Turn) -> list[str]:
 
 def _same_recipe(this: Turn, opened: dict[str, Any]) -> None:
     """A turn is finished with the recipe it was begun with."""
-    now = json.loads(json.dumps(asdict(this.recipe)))
+    now = _plain(this.recipe)
     then = opened["recipe"]
     changed = sorted(key for key in now if now[key] != then.get(key))
     if changed:
@@ -260,6 +260,12 @@ def _same_recipe(this: Turn, opened: dict[str, Any]) -> None:
             f"{this.name} in {this.home} was begun with other settings ({', '.join(changed)}); "
             "finish it with the same ones or give another --home"
         )
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as JSON gives it back: tuples are lists there."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
+    return plain
 
 
 def _harvest_note(row: dict[str, Any]) -> str:

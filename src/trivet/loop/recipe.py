@@ -38,9 +38,9 @@ class Training:
 
     beta: float = option(0.1, "DPO's beta")
     nll_weight: float = option(0.2, "weight of the likelihood of the chosen reply beside the DPO loss")
-    lr: float = option(3e-4, "highest learning rate; 5e-6 suits models of a billion parameters with all weights")
+    lr: float = option(1e-3, "highest learning rate; 5e-6 suits models of a billion parameters with all weights")
     epochs: float = option(2.0, "passes over the pairs")
-    batch_size: int = option(32, "pairs per step")
+    batch_size: int = option(16, "pairs per step")
     lora: int = option(0, "rank of the adapters; 0 trains all weights")
     max_length: int = option(512, "longest pair in tokens; longer ones are dropped and counted")
     dtype: str = option("fp32", "arithmetic: fp32 or bf16")

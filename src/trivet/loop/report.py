@@ -110,7 +110,7 @@ def untrained(
     this: Turn, opened: Mapping[str, Any], reaped: Mapping[str, Any], built: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The report of a turn whose champion is an endpoint: attacked and harvested, but there are no weights to train."""
-    attempts = [a for a in settled(this.store.events("attempt", f"{this.name}/attack"))]
+    attempts = list(settled(this.store.events("attempt", f"{this.name}/attack")))
     rates = gate.figures(gate.Outcomes.of(attempts))
     nothing = Rate(0, 0).row()
     reason = f"{opened['spec']} is an endpoint, whose weights cannot be trained here; the pairs are in {built['file']}"

@@ -71,9 +71,10 @@ class GoldReward:
     async def score(self, conversations: Sequence[Conversation]) -> Sequence[float]:
         if len(conversations) != len(self.tasks):
             raise ValueError(f"{len(conversations)} conversations for {len(self.tasks)} tasks; give one task for each")
-        return [self._one(c, task) for c, task in zip(conversations, self.tasks, strict=True)]
+        return [self.one(c, task) for c, task in zip(conversations, self.tasks, strict=True)]
 
-    def _one(self, conversation: Conversation, task: Goal | Probe) -> float:
+    def one(self, conversation: Conversation, task: Goal | Probe) -> float:
+        """The reward of one conversation about one task."""
         verdict = self._judge.verdict(conversation, task)
         if isinstance(task, Goal):
             return -verdict.score if verdict.score else float(verdict.label == "refused")
