@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from trivet.core.errors import DataError
+from trivet.alignment.sources import preferences
 from trivet.core.events import Attempt, Complaint, Exchange, Review
 from trivet.core.hazards import Goal, Probe
 from trivet.core.messages import Conversation, Message
@@ -16,7 +17,7 @@ from trivet.core.store.events import Store
 from trivet.core.verdicts import Verdict
 from trivet.loop import harvest
 from trivet.loop.build import build
-from trivet.loop.pairs import read_pairs, write_pairs
+from trivet.loop.pairs import write_pairs
 from trivet.loop.recipe import Pairs
 from trivet.robustness.attacks.library import attacks
 from trivet.town.ground import ground
@@ -116,13 +117,11 @@ def test_reviews_of_production_are_harvested_once_and_the_newest_opinion_counts(
     assert harvest.gather(store, RUN, before=["x0"]).harmful == ()
 
 
-def test_pairs_survive_the_disk_and_a_broken_line_is_named(tmp_path: Path, store: Store, town: Ground) -> None:
+def test_pairs_survive_the_disk_with_their_origins(tmp_path: Path, store: Store, town: Ground) -> None:
     fill(store, town)
     built = build(harvest.gather(store, RUN), town, attacks("train"), Pairs(), source="x", seed=0)
     place = tmp_path / "pairs.jsonl"
     write_pairs(place, built.pairs)
-    assert tuple(read_pairs(place)) == built.pairs
-    assert read_pairs(place)[0].origin == built.pairs[0].origin
-    place.write_text('{"prompt": []}\n', encoding="utf-8")
-    with pytest.raises(DataError, match=r"pairs\.jsonl line 1"):
-        read_pairs(place)
+    assert tuple(preferences(place).lessons) == built.pairs
+    events = [json.loads(line)["origin"]["events"] for line in place.read_text(encoding="utf-8").splitlines()]
+    assert events == [list(pair.origin.events) for pair in built.pairs]

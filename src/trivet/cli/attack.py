@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trivet.core.config import load
-from trivet.core.errors import ConfigError, ModelNotFound, StoreError, TargetError
+from trivet.core.errors import ConfigError, ModelNotFound
 from trivet.core.messages import digest_of
 from trivet.core.models.resolve import model_folder, resolve
 from trivet.core.protocols import Judge
@@ -36,7 +36,9 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
         (
             click.option("--goals", type=_FILE, help="JSON Lines of goals; default: those of the town."),
             click.option("--limit", type=int, help="At most so many attacks, evenly chosen."),
-            click.option("--config", "--recipe", "recipe", type=_FILE, help="A recipe; the options here come after it."),
+            click.option(
+                "--config", "--recipe", "recipe", type=_FILE, help="A recipe; the options here come after it."
+            ),
             click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set any key of the recipe."),
             click.option("--concurrency", type=int, help="Requests to an endpoint at the same time."),
             click.option("--run", help="The name of the run; the same name goes on where it stopped."),
@@ -75,16 +77,15 @@ def measured(verb: str, config: Config, home: Path | None, json_path: Path | Non
     """Resolves what the recipe names, measures, prints and writes."""
     started = time.monotonic()
     home = home_or_default(home)
-    with infrastructure():
-        material, judge, source = _material(config)
-        wanted = jobs(config, material)
-        target = resolve(config.target, home=home)
-        if hasattr(target, "concurrency"):
-            target.concurrency = config.concurrency
-        name = getattr(target, "name", "") if config.target.startswith("registry:") else config.target
-        run = run_name(verb, config, wanted, name, _fingerprint(config.target, home))
-        with open_home(home) as store, _shown_progress(run, wanted) as progress:
-            done = asyncio.run(measure(config, wanted, target, judge, store, run=run, name=name, progress=progress))
+    material, judge, source = _material(config)
+    wanted = jobs(config, material)
+    target = resolve(config.target, home=home)
+    if hasattr(target, "concurrency"):
+        target.concurrency = config.concurrency
+    name = getattr(target, "name", "") if config.target.startswith("registry:") else config.target
+    run = run_name(verb, config, wanted, name, _fingerprint(config.target, home))
+    with open_home(home) as store, _shown_progress(run, wanted) as progress:
+        done = asyncio.run(measure(config, wanted, target, judge, store, run=run, name=name, progress=progress))
     found = figures(done)
     click.echo(f"{name} on {source}: {len(done)} attempts, run {run}")
     for table in report.terminal(found):
@@ -97,16 +98,6 @@ def measured(verb: str, config: Config, home: Path | None, json_path: Path | Non
         write_json(json_path, row)
     if html_path:
         write_text(html_path, report.html(found, done, title=f"Trivet: {name}", subtitle=f"{source}, run {run}"))
-
-
-@contextmanager
-def infrastructure() -> Iterator[None]:
-    """A target or a store that fails ends a measuring command with 2: 1 is kept for a figure that misses its mark."""
-    try:
-        yield
-    except (TargetError, StoreError) as failure:
-        failure.exit_code = 2
-        raise
 
 
 def as_overrides(given: dict[str, Any]) -> list[str]:

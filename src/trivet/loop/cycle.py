@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trivet.alignment.sources import preferences
 from trivet.core.errors import UserError
-from trivet.core.lessons import Preference
 from trivet.core.models.resolve import model_folder, resolve
 from trivet.core.protocols import Ground, Model
 from trivet.core.store.events import Store
@@ -28,7 +28,7 @@ from trivet.core.store.registry import Registry
 from trivet.loop import build, gate, harvest, measure, promote, report
 from trivet.loop.board import Board
 from trivet.loop.front import behind_gateway, guards_of
-from trivet.loop.pairs import read_pairs, write_pairs
+from trivet.loop.pairs import write_pairs
 from trivet.loop.recipe import Recipe
 from trivet.loop.train import train
 from trivet.monitoring.policy import Policy
@@ -159,7 +159,7 @@ def _build(this: Turn, found: harvest.Harvest, learn: Sequence[NamedAttack]) -> 
 
 
 def _train(this: Turn, champion: str) -> dict[str, Any]:
-    pairs: list[Preference] = read_pairs(this.folder / "pairs.jsonl")
+    pairs = preferences(this.folder / "pairs.jsonl").lessons
     if not pairs:
         raise UserError(
             f"{this.name} found no failure to learn from: the champion refused every attack. "

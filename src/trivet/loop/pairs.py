@@ -1,4 +1,4 @@
-"""Preference pairs on disk: JSON Lines in the form that other trainers read too, each with its origin."""
+"""Preference pairs on disk: JSON Lines in the form that other trainers read too (`alignment.sources` reads it), with origins."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from trivet.core.errors import DataError
-from trivet.core.lessons import Origin, Preference
-from trivet.core.messages import Conversation
+from trivet.core.lessons import Preference
 
 
 def write_pairs(path: Path, pairs: Iterable[Preference]) -> None:
@@ -28,18 +26,3 @@ def write_pairs(path: Path, pairs: Iterable[Preference]) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
-
-
-def read_pairs(path: Path) -> list[Preference]:
-    """What `write_pairs` wrote. Raises DataError that names file and line."""
-    pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            origin = Origin(row["origin"]["source"], tuple(row["origin"]["events"]))
-            pairs.append(
-                Preference(Conversation.parse(row["prompt"]), row["chosen"], row["rejected"], row["weight"], origin)
-            )
-        except (json.JSONDecodeError, KeyError, TypeError) as wrong:
-            raise DataError(f"{path} line {number}: not a preference pair ({wrong})") from wrong
-    return pairs
