@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from alignment.tiny import WORDS, tiny_folder
+from alignment.tiny import tiny_folder, tiny_lessons, words
 from trivet.core.lessons import Demonstration, Preference
 from trivet.core.messages import Conversation
 
@@ -26,15 +26,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_folder(tmp_path_factory.mktemp("tiny"))
 
 
-def words(dice: random.Random, low: int, high: int) -> str:
-    return " ".join(dice.choice(WORDS) for _ in range(dice.randint(low, high)))
-
-
 @pytest.fixture(scope="session")
 def demonstrations() -> list[Demonstration]:
-    dice = random.Random(0)
-    talks = [Demonstration(Conversation.user(words(dice, 2, 12)), words(dice, 1, 15)) for _ in range(36)]
-    return talks + [Demonstration(Conversation(), words(dice, 5, 20)) for _ in range(6)]
+    return tiny_lessons()
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,7 @@ def test_a_reference_of_another_kind(folder, tmp_path, preferences):
     preference.run(config(folder, tmp_path / "run", reference=str(other), max_steps=1, log_every=1), preferences)
     (row,) = metrics(tmp_path / "run")
     assert abs(row["chosen_shift"]) > 0.05
-    narrow = tiny_folder(tmp_path / "narrow", vocab=330)
+    narrow = tiny_folder(tmp_path / "narrow", vocab=300)
     with pytest.raises(ConfigError, match="another vocabulary"):
         preference.run(config(folder, tmp_path / "bad", reference=str(narrow)), preferences)
 

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alignment.tiny import tiny_folder
 from trivet.alignment import sft
-from trivet.core.errors import ConfigError, DataError
+from trivet.core.errors import ConfigError, DataError, TrivetError
 from trivet.core.lessons import Demonstration
 from trivet.core.messages import Conversation
 
@@ -96,17 +96,17 @@ def test_an_interrupted_run_ends_in_the_same_bits(folder, tmp_path, demonstratio
 
 def test_killed_by_the_system_it_ends_in_the_same_bits(folder, tmp_path, demonstrations):
     """A process of its own, ended with SIGKILL after its second checkpoint appears."""
+    settings = config(folder, tmp_path / "broken")
     script = f"""
-import os, signal, sys
-import torch; torch.set_num_threads(1)
+import os, signal, sys, torch
+torch.set_num_threads(1)
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from pathlib import Path
-from alignment.conftest import demonstrations
-from alignment.test_sft import config
+from alignment.tiny import tiny_lessons
 from trivet.alignment import sft
 def progress(row):
-    if row["step"] == 9: os.kill(os.getpid(), signal.SIGKILL)
-sft.run(config(Path({str(folder)!r}), Path({str(tmp_path / "broken")!r})), demonstrations.__wrapped__(), progress=progress)
+    if row["step"] == 9:
+        os.kill(os.getpid(), signal.SIGKILL)
+sft.run(sft.{settings!r}, tiny_lessons(), progress=progress)
 """
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
@@ -175,10 +175,22 @@ def test_lora_trains_the_adapter_alone_and_merges_it(folder, tmp_path, demonstra
             assert (adapted(ids).logits - merged(ids).logits).abs().max() > 1e-3
 
 
-def test_bf16_trains_too(folder, tmp_path, demonstrations):
-    result = sft.run(config(folder, tmp_path, dtype="bf16", max_steps=20), demonstrations)
+@pytest.mark.parametrize(("lora", "kept"), [(0, torch.float32), (4, torch.bfloat16)])
+def test_bf16_trains_too(folder, tmp_path, demonstrations, lora, kept):
+    result = sft.run(config(folder, tmp_path, dtype="bf16", max_steps=20, lora=lora), demonstrations)
     assert result.loss < metrics(tmp_path)[0]["loss"]
-    assert all(weight.dtype == torch.float32 for weight in weights(tmp_path).values())
+    assert all(weight.dtype == kept for weight in weights(tmp_path).values())
+
+
+def test_rows_longer_than_the_model_s_context_are_dropped(folder, tmp_path):
+    lessons = [Demonstration(Conversation.user("why"), "lamp " * count) for count in (5, 600)]
+    assert sft.run(config(folder, tmp_path, max_length=4096, max_steps=1), lessons).dropped == {"too_long": 1}
+
+
+def test_a_run_that_diverges_stops_and_keeps_no_ruined_checkpoint(folder, tmp_path, demonstrations):
+    with pytest.raises(TrivetError, match=r"the loss is nan at step .*Lower lr"):
+        sft.run(config(folder, tmp_path, lr=1e38, clip=0, log_every=100, save_every=2), demonstrations)
+    assert not list(tmp_path.glob("checkpoint-*")) and not (tmp_path / "model").exists()
 
 
 def test_nothing_to_learn_is_told(folder, tmp_path):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from trivet.core.lessons import Demonstration
+from trivet.core.messages import Conversation
 
 WORDS = [
     "the",
@@ -84,3 +88,13 @@ def tiny_folder(
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def words(dice: random.Random, low: int, high: int) -> str:
+    return " ".join(dice.choice(WORDS) for _ in range(dice.randint(low, high)))
+
+
+def tiny_lessons() -> list[Demonstration]:
+    dice = random.Random(0)
+    talks = [Demonstration(Conversation.user(words(dice, 2, 12)), words(dice, 1, 15)) for _ in range(36)]
+    return talks + [Demonstration(Conversation(), words(dice, 5, 20)) for _ in range(6)]

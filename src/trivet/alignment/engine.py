@@ -79,6 +79,16 @@ def load(folder: str | Path, *, device: str = "auto", dtype: torch.dtype = torch
     return model.to(pick_device(device)), tokenizer
 
 
+def weights_dtype(dtype: str, lora: int) -> torch.dtype:
+    """What weights are kept in: trained ones always in float32, frozen ones under adapters in the arithmetic's own."""
+    return torch.bfloat16 if dtype == "bf16" and lora else torch.float32
+
+
+def longest(max_length: int, model: Any) -> int:
+    """The longest row in tokens: what was asked for, and no more than the model has positions."""
+    return min(max_length, getattr(model.config.get_text_config(), "max_position_embeddings", None) or max_length)
+
+
 def pick_device(name: str) -> torch.device:
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
@@ -204,6 +214,7 @@ class Run:
 
     def save(self) -> None:
         """A checkpoint after the step just taken; the one before it goes once this one is whole."""
+        self._refuse_nan(float(self.tally.sums.get("loss", 0.0)))
         self.log_path.touch()
         _sync(self.log_path)
         state = {
@@ -236,16 +247,19 @@ class Run:
     def log(self, figures: Mapping[str, float]) -> None:
         """One row of metrics; stops the run when its loss is no longer a number."""
         row = {"step": self.step, **figures}
-        if not math.isfinite(row.get("loss", 0.0)):
-            raise TrivetError(
-                f"the loss is {row['loss']} at step {self.step}: the run in {self.out} stopped; its last checkpoint is "
-                "from before. Lower lr, lengthen warmup or lower clip, and use another out folder."
-            )
+        self._refuse_nan(row.get("loss", 0.0))
         self.last = {**self.last, **figures}
         with self.log_path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(row) + "\n")
         if self.progress:
             self.progress(row)
+
+    def _refuse_nan(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise TrivetError(
+                f"the loss is {loss} at step {self.step}: the run in {self.out} stopped; its last checkpoint, if any, is "
+                "from before. Lower lr, lengthen warmup or lower clip, and use another out folder."
+            )
 
     def finish(self, tokenizer: Any, dropped: Mapping[str, int]) -> Result:
         """Write model, adapter and result, in this order; the checkpoints are then no longer needed."""

@@ -52,7 +52,9 @@ class Config:
     clip: float = option(1.0, "largest gradient norm; 0 for no clipping")
     batch_size: int = option(32, "pairs per optimiser step")
     batch_tokens: int = option(8192, "padded tokens per micro-batch; changes speed and memory, not the result")
-    max_length: int = option(1024, "longest prompt with reply in tokens; longer pairs are dropped and counted")
+    max_length: int = option(
+        1024, "longest prompt with reply in tokens, at most the model's context; longer pairs are dropped and counted"
+    )
     share_prefix: bool = option(True, "read the prompt once per pair where the model allows it")
     cache: str = option(
         "", "folder for the reference's log-probabilities, to share between runs; empty for OUT/reference"
@@ -61,7 +63,9 @@ class Config:
     lora: int = option(0, "rank of the adapters; 0 trains all weights")
     lora_alpha: float = option(16.0, "scale of the adapters: they count alpha / rank times")
     lora_targets: str = option("all-linear", "which modules get adapters: all-linear, or names with commas between")
-    dtype: Literal["fp32", "bf16"] = option("fp32", "arithmetic; with bf16 the trained weights stay in fp32")
+    dtype: Literal["fp32", "bf16"] = option(
+        "fp32", "arithmetic; trained weights stay in fp32, frozen ones under LoRA follow it"
+    )
     device: str = option("auto", "auto, cpu, cuda")
     save_every: int = option(100, "steps between checkpoints; 0 for none")
     log_every: int = option(10, "steps between rows of metrics.jsonl")
@@ -87,12 +91,14 @@ def run(
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    model, tokenizer = engine.load(config.model, device=config.device)
-    pairs, dropped = encode_preferences(tokenizer, lessons, config.max_length)
-    unseen, _ = encode_preferences(tokenizer, heldout, config.max_length)
+    kept = engine.weights_dtype(config.dtype, config.lora)
+    model, tokenizer = engine.load(config.model, device=config.device, dtype=kept)
+    longest = engine.longest(config.max_length, model)
+    pairs, dropped = encode_preferences(tokenizer, lessons, longest)
+    unseen, _ = encode_preferences(tokenizer, heldout, longest)
     start, other = engine.weights_digest(model), None
     if config.reference:
-        other, _ = engine.load(config.reference, device=config.device)
+        other, _ = engine.load(config.reference, device=config.device, dtype=kept)
         if other.config.get_text_config().vocab_size != model.config.get_text_config().vocab_size:
             raise ConfigError(f"the reference {config.reference} has another vocabulary than {config.model}")
     anchor = engine.weights_digest(other) if config.reference else start
@@ -112,7 +118,7 @@ def run(
     )
     pad, device = tokenizer.pad_token_id, model.device
     reader = engine.scorer(other or model, config.dtype)
-    share = config.share_prefix and can_share(reader, 2 * config.max_length)
+    share = config.share_prefix and can_share(reader, 2 * longest)
     cache = Path(config.cache).expanduser() if config.cache else out / "reference"
     reference, unseen_reference = (
         reference_logps(

@@ -40,12 +40,17 @@ class Config:
     batch_tokens: int = option(8192, "padded tokens per micro-batch; rows of like length go together")
     batch_size: int = option(0, "rows per micro-batch; above 0 it decides instead of batch_tokens")
     accumulate: int = option(1, "micro-batches per optimiser step")
-    max_length: int = option(1024, "longest row in tokens; longer conversations are dropped and counted, texts split")
+    max_length: int = option(
+        1024,
+        "longest row in tokens, at most the model's context; longer conversations are dropped and counted, texts split",
+    )
     seed: int = option(0, "of the data order and of fresh adapters")
     lora: int = option(0, "rank of the adapters; 0 trains all weights")
     lora_alpha: float = option(16.0, "scale of the adapters: they count alpha / rank times")
     lora_targets: str = option("all-linear", "which modules get adapters: all-linear, or names with commas between")
-    dtype: Literal["fp32", "bf16"] = option("fp32", "arithmetic; with bf16 the trained weights stay in fp32")
+    dtype: Literal["fp32", "bf16"] = option(
+        "fp32", "arithmetic; trained weights stay in fp32, frozen ones under LoRA follow it"
+    )
     device: str = option("auto", "auto, cpu, cuda")
     save_every: int = option(200, "steps between checkpoints; 0 for none")
     log_every: int = option(10, "steps between rows of metrics.jsonl")
@@ -65,9 +70,11 @@ def run(
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    model, tokenizer = engine.load(config.model, device=config.device)
-    rows, too_long = encode_demonstrations(tokenizer, lessons, config.max_length)
-    unseen = encode_demonstrations(tokenizer, heldout, config.max_length).rows
+    kept = engine.weights_dtype(config.dtype, config.lora)
+    model, tokenizer = engine.load(config.model, device=config.device, dtype=kept)
+    longest = engine.longest(config.max_length, model)
+    rows, too_long = encode_demonstrations(tokenizer, lessons, longest)
+    unseen = encode_demonstrations(tokenizer, heldout, longest).rows
     identity = engine.identity_of(
         asdict(config), weights=engine.weights_digest(model), data=rows_digest(rows), heldout=rows_digest(unseen)
     )

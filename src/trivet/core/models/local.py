@@ -4,7 +4,8 @@ One worker thread runs the model for `.reply` and `.stream`: calls that arrive t
 answers many at once, sorted by length. Seed and conversation decide a sampled reply, not its neighbours. A model
 without a chat template is spoken to in a plain one (see chat.py).
 
-Not covered: models whose cache cannot be indexed by row (state-space models), beams, tools, images. Greedy replies may
+Not covered: models whose cache cannot be indexed by row (state-space models), beams, tools, images; control tokens that
+stand as text in a message are read as control tokens, as transformers does it. Greedy replies may
 differ between batches of other sizes where two tokens are level to within rounding.
 """
 
@@ -207,7 +208,7 @@ def _load(folder: str | Path, device: torch.device, dtype: torch.dtype | None) -
     """(model, tokenizer). On a CPU the arithmetic is float32 unless told otherwise: it is faster there."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     place = Path(folder).expanduser()
     if not place.exists() and (place.is_absolute() or len(place.parts) != 2):
         raise ModelNotFound(f"there is no model folder {place}; give a Hugging Face folder or a hub name OWNER/NAME")
@@ -215,7 +216,7 @@ def _load(folder: str | Path, device: torch.device, dtype: torch.dtype | None) -
     wanted = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
     try:
         tokenizer = ensure_template(AutoTokenizer.from_pretrained(where))
-        model = AutoModelForCausalLM.from_pretrained(where, dtype=wanted)
+        model: Any = AutoModelForCausalLM.from_pretrained(where, dtype=wanted)
     except (OSError, ValueError) as why:
         raise ModelNotFound(f"{folder} holds no causal language model that transformers can load: {why}") from why
     return model.to(device).eval(), tokenizer
