@@ -39,9 +39,12 @@ class Recorder:
         self.refused = 0
         self._queue: queue.SimpleQueue[tuple[Sequence[Event], Future[None] | None] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="trivet-recorder", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> Recorder:
+        """Start writing; after `close` it may be started again."""
+        self._closing.clear()
+        self._thread = threading.Thread(target=self._run, name="trivet-recorder", daemon=True)
         self._thread.start()
         return self
 
@@ -68,11 +71,12 @@ class Recorder:
 
     def close(self) -> None:
         """Write what is waiting and stop. Raises StoreError when something could not be written."""
-        if not self._thread.is_alive():
+        if self._thread is None:
             return
         self._closing.set()
         self._queue.put(None)
         self._thread.join()
+        self._thread = None
         if self.failure:
             raise StoreError(f"{self.refused} events could not be recorded: {self.failure}")
 
@@ -100,16 +104,19 @@ class Recorder:
 
     def _write(self, batch: list[tuple[Sequence[Event], Future[None] | None]]) -> None:
         events = [event for some, _ in batch for event in some]
+        last = self.durable
         while failure := self._try(events):
             if self.failure is None:
                 _log.error("events cannot be recorded: %s", failure)
             self.failure = failure
-            waiting = [(some, done) for some, done in batch if done]
-            if self.durable or self._closing.wait(RETRY_SECONDS):
+            if last:
                 self.refused += len(events)
-                for _, done in waiting:
-                    done.set_exception(failure)
+                for _, done in batch:
+                    if done:
+                        done.set_exception(failure)
                 return
+            # Closing cuts the wait short and leaves one more try.
+            last = self._closing.wait(RETRY_SECONDS)
         self._recovered()
         for _, done in batch:
             if done:

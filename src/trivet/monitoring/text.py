@@ -46,7 +46,7 @@ def _pairs(text: str) -> dict[int, str]:
 CLOSE = _pairs(_CLOSE)
 LOOSE = CLOSE | _pairs(_LOOSE)
 _LEET = str.maketrans("0134578@$!|+€", "oieastbasilte")
-_LEET_WORD = re.compile(r"[a-z0134578@$!|+€]*[a-z][a-z0134578@$!|+€]*")
+_LEET_WORD = re.compile(r"[a-z0134578@$!|+€]+")
 _APART = re.compile(r"(?<!\w)\w(?:([ .\-_*])\w)(?:\1\w)+(?!\w)")
 _WORD = re.compile(r"\w+")
 _LETTERS = re.compile(r"[A-Za-z]+")
@@ -154,12 +154,13 @@ def _clean(text: str) -> View:
 
 
 def _normal_pieces(text: str) -> Iterator[tuple[str, int, int]]:
+    """Pieces that NFKC never joins to their neighbours, each where its first visible character starts and its last ends."""
     start = 0
     for end in range(1, len(text) + 1):
         if end == len(text) or _breaks_before(text[end]):
-            piece = unicodedata.normalize("NFKC", "".join(c for c in text[start:end] if not invisible(c)))
-            if piece:
-                yield piece, start, end
+            seen = [i for i in range(start, end) if not invisible(text[i])]
+            if seen and (piece := unicodedata.normalize("NFKC", "".join(text[i] for i in seen))):
+                yield piece, seen[0], seen[-1] + 1
             start = end
 
 
@@ -214,8 +215,12 @@ def _plain(char: str) -> str:
 
 def _leet(view: View) -> View:
     """Digits and signs read as letters, in words that hold a letter."""
-    text = _LEET_WORD.sub(lambda m: m.group().translate(_LEET), view.text)
-    return View(f"{view.name}+leet", text, view.starts, view.ends)
+    return View(f"{view.name}+leet", _LEET_WORD.sub(_as_letters, view.text), view.starts, view.ends)
+
+
+def _as_letters(match: re.Match[str]) -> str:
+    word = match.group()
+    return word.translate(_LEET) if _LETTERS.search(word) else word
 
 
 def _together(view: View) -> View:

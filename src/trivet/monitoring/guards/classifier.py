@@ -31,7 +31,7 @@ from trivet.monitoring.text import read
 
 FORMAT = 1
 SHIPPED = Path(__file__).parents[1] / "weights" / "light.npz"
-WINDOW, STRIDE = 1600, 800
+WINDOW, STRIDE = 480, 240
 
 
 @dataclass(frozen=True)
@@ -123,15 +123,14 @@ def _probabilities(classifier: LightClassifier, text: str) -> np.ndarray:
 def pieces(text: str) -> Iterator[str]:
     """What is scored: every view of the text, in overlapping windows when it is long. Nothing is cut off."""
     for view in read(text):
-        yield from windows(view.text)
+        for start, end in windows(len(view.text)):
+            yield view.text[start:end]
 
 
-def windows(text: str) -> Iterator[str]:
-    if len(text) <= WINDOW:
-        yield text
-        return
-    for start in range(0, len(text) - WINDOW + STRIDE, STRIDE):
-        yield text[start : start + WINDOW]
+def windows(length: int) -> Iterator[tuple[int, int]]:
+    """Overlapping windows that cover a text of some length; a short harm in a long text fills one of them."""
+    for start in range(0, max(1, length - WINDOW + STRIDE), STRIDE):
+        yield start, min(length, start + WINDOW)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

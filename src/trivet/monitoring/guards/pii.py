@@ -25,19 +25,22 @@ from trivet.monitoring.text import read
 
 
 class Kind(NamedTuple):
-    """One kind of data: its name, its shape (the group `v` if there is one, else the whole match), and a check."""
+    """One kind of data: its name, its shape, a check, and whether a shape may have taken in neighbouring groups."""
 
     name: str
     shape: re.Pattern[str]
     check: Callable[[str], bool] = bool
+    grouped: bool = False
 
 
 def luhn(number: str) -> bool:
     """The checksum of payment cards: every second digit from the right doubled, all digits summed, divisible by ten."""
     digits = [int(c) for c in number if c.isdigit()]
-    doubled = [d if i % 2 == 0 else (d * 2 - 9 if d > 4 else d * 2) for i, d in enumerate(reversed(digits))]
     issued = digits[0] in (2, 3, 4, 5, 6) or digits[:4] == [1, 8, 0, 0]
-    return 13 <= len(digits) <= 19 and issued and sum(doubled) % 10 == 0
+    if not issued or not 13 <= len(digits) <= 19:
+        return False
+    doubled = [d if i % 2 == 0 else (d * 2 - 9 if d > 4 else d * 2) for i, d in enumerate(reversed(digits))]
+    return sum(doubled) % 10 == 0
 
 
 _IBAN_LENGTH = {
@@ -193,8 +196,8 @@ KINDS: tuple[Kind, ...] = (
             r"(?:[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}(?![\w\-])"
         ),
     ),
-    Kind("IBAN", _shape(r"\b[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{4}){2,7}(?:[ -]?[A-Za-z0-9]{1,3})?\b"), iban),
-    Kind("CREDIT_CARD", _shape(r"(?<![\w.\-])\d(?:[ \-]?\d){12,18}(?![\w\-]|\.\d)"), luhn),
+    Kind("IBAN", _shape(r"\b[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{4}){2,7}(?:[ -]?[A-Za-z0-9]{1,3})?\b"), iban, True),
+    Kind("CREDIT_CARD", _shape(r"(?<![\w.\-])\d(?:[ \-]?\d){12,18}(?![\w\-]|\.\d)"), luhn, True),
     Kind("SSN", _shape(r"(?<![\w.\-])\d{3}([ \-])\d{2}\1\d{4}(?![\w\-]|\.\d)"), ssn),
     Kind(
         "IP",
@@ -206,9 +209,10 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "PHONE",
         _shape(
-            r"(?<![\w.+\-/])(?:\+|\()?\d(?:[ .\-/]?[()]?[ ]?\d){6,17}(?:[ ]?(?:x|ext\.?)[ ]?\d{1,6})?(?![\w\-/]|\.\d)"
+            r"(?<![\w.+\-/])(?:\+|\()?\d(?:(?:[ .\-/]?\(?|\)[ .\-]?)\d){6,17}(?:[ ]?(?:x|ext\.?)[ ]?\d{1,6})?(?![\w\-/]|\.\d)"
         ),
         phone,
+        True,
     ),
 )
 NAMES = tuple(kind.name for kind in KINDS)
@@ -257,10 +261,8 @@ def _matches(kind: Kind, text: str) -> Iterator[tuple[int, int]]:
     at = 0
     while match := kind.shape.search(text, at):
         start, end = match.span()
-        edges = [
-            end,
-            *(start + i for i in range(end - start - 1, 0, -1) if text[start + i] in " -" and kind.check is not bool),
-        ]
+        cuts = (i for i in range(end - 1, start, -1) if text[i] in " -") if kind.grouped else ()
+        edges = [end, *cuts]
         good = next((edge for edge in edges if kind.check(text[start:edge])), None)
         if good is not None:
             yield start, good

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import optimize, sparse
@@ -22,12 +22,16 @@ from trivet.monitoring.text import read
 
 @dataclass(frozen=True)
 class Row:
-    """A labelled text: `labels` says for each head it speaks about whether the text is bad. `weight` scales its loss."""
+    """A labelled text: `labels` says for each head it speaks about whether the text is bad. `weight` scales its loss.
+
+    Where it is known which stretch of a bad text is the bad one, `span` names it: windows that do not touch it are good.
+    """
 
     text: str
     labels: Mapping[str, bool]
     weight: float = 1.0
     source: str = ""
+    span: tuple[int, int] | None = None
 
 
 def fit(
@@ -41,10 +45,10 @@ def fit(
     notes: Mapping[str, object] | None = None,
 ) -> LightClassifier:
     """Train all heads. `kept_back` calibrates and sets thresholds; it must not share texts with what is reported on."""
-    matrix, owner = _matrix(rows, size)
+    windows_of = _windows_of(rows, size)
     columns, biases = [], []
     for head in heads:
-        weights, bias = _regression(matrix, owner, rows, head, strength)
+        weights, bias = _regression(windows_of, rows, head, strength)
         columns.append(weights)
         biases.append(bias)
     # Half precision is what is saved, so it is what is calibrated.
@@ -64,32 +68,41 @@ def fit(
     return LightClassifier(table, tuple(finished), dict(notes or {}))
 
 
-def _matrix(rows: Sequence[Row], size: int) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """One sparse row per window of each text's folded view, and the index of the text it belongs to."""
-    indices, data, lengths, owner = [], [], [], []
+class Windows(NamedTuple):
+    """One sparse row per window of each text's folded view, the text it belongs to, and whether it shows its badness."""
+
+    matrix: sparse.csr_matrix
+    owner: np.ndarray
+    shows: np.ndarray
+
+
+def _windows_of(rows: Sequence[Row], size: int) -> Windows:
+    indices, data, lengths, owner, shows = [], [], [], [], []
     for number, row in enumerate(rows):
-        for piece in windows(read(row.text).folded.text):
-            places, values = buckets(piece, size)
+        view = read(row.text).folded
+        for start, end in windows(len(view.text)):
+            places, values = buckets(view.text[start:end], size)
             indices.append(places.astype(np.int32))
             data.append(values)
             lengths.append(len(places))
             owner.append(number)
+            first, last = view.origin(start, end) if start < end else (0, 0)
+            shows.append(row.span is None or (first < row.span[1] and row.span[0] < last))
     if not lengths:
         raise DataError("no rows to train on; give (text, bad) pairs")
     pointers = np.concatenate([[0], np.cumsum(lengths)])
-    shape = (len(lengths), size)
-    return sparse.csr_matrix((np.concatenate(data), np.concatenate(indices), pointers), shape=shape), np.array(owner)
+    parts = (np.concatenate(data), np.concatenate(indices), pointers)
+    return Windows(sparse.csr_matrix(parts, shape=(len(lengths), size)), np.array(owner), np.array(shows))
 
 
-def _regression(
-    matrix: sparse.csr_matrix, owner: np.ndarray, rows: Sequence[Row], head: str, strength: float
-) -> tuple[np.ndarray, float]:
-    """Weights and bias of one head. Good and bad texts weigh the same in sum; windows share their text's weight."""
-    chosen = np.array([head in rows[i].labels for i in owner])
+def _regression(known: Windows, rows: Sequence[Row], head: str, strength: float) -> tuple[np.ndarray, float]:
+    """Weights and bias of one head. Good and bad weigh the same in sum; windows share their text's weight."""
+    chosen = np.array([head in rows[i].labels for i in known.owner])
     if not chosen.any():
         raise DataError(f"head {head!r}: no row speaks about it")
-    x, mine = matrix[chosen], owner[chosen]
-    y = np.array([1.0 if rows[i].labels[head] else -1.0 for i in mine])
+    # Double precision once: a product of mixed precisions would copy the matrix every time.
+    x, mine = known.matrix[chosen].astype(np.float64), known.owner[chosen]
+    y = np.where(known.shows[chosen] & np.array([rows[i].labels[head] for i in mine]), 1.0, -1.0)
     if len(set(y)) < 2:
         raise DataError(f"head {head!r} needs good and bad texts, was given only {'bad' if y[0] > 0 else 'good'} ones")
     a = np.array([rows[i].weight for i in mine]) / np.bincount(mine, minlength=len(rows))[mine]
@@ -106,8 +119,8 @@ def _regression(
         gradient = np.concatenate([flipped @ pull + decay * w, [pull.sum()]])
         return float(a @ slack + 0.5 * decay * w @ w), gradient
 
-    start = np.zeros(matrix.shape[1] + 1)
-    options: dict[str, Any] = {"maxiter": 300, "ftol": 1e-7, "gtol": 1e-6}
+    start = np.zeros(x.shape[1] + 1)
+    options: dict[str, Any] = {"maxiter": 200, "ftol": 1e-6, "gtol": 1e-6}
     result = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
     return result.x[:-1], float(result.x[-1])
 

@@ -1,0 +1,166 @@
+"""The public data for training the light classifier: which rows, with which label for which head, and how they are split.
+
+A row is put into train, dev or test by the hashes of its *keys*: its own normalised text, the goal it pursues, the
+document and the attack it was made of, the translations it belongs to, and the cluster of near-duplicates that share
+its template. A row whose keys fall into different parts is left out, so that no part shares a text, a goal or a
+template with another.
+
+Every head is taught what is bad from its own task and what is fine from all of them. Rows in other languages than
+English are kept out of training: in this data nearly all of them are attacks, and a classifier would learn that other
+languages are bad. They are reported apart.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from trivet.core.errors import DataError
+from trivet.core.messages import digest_of
+from trivet.monitoring.guards.training import Row
+
+HEADS = ("unsafe", "jailbreak", "injection")
+Part = Literal["train", "dev", "test", "outside", "dropped"]
+# What each task's label says about each head. A safe prompt is neither a jailbreak nor an injection.
+_FINE = dict.fromkeys(HEADS, False)
+_LABELS: dict[tuple[str, str], dict[str, bool]] = {
+    ("prompts_safety", "unsafe"): {"unsafe": True},
+    ("prompts_safety", "safe"): _FINE,
+    ("over_refusal", "unsafe"): {"unsafe": True},
+    ("over_refusal", "safe"): _FINE,
+    ("jailbreak", "jailbreak"): {"jailbreak": True},
+    ("jailbreak", "benign"): _FINE,
+    ("injection", "injected"): {"injection": True},
+    ("injection", "clean"): _FINE,
+    ("benign", ""): _FINE,
+}
+# Ordinary requests that no part of training sees: the false-alarm rate on them is that on strangers.
+OUTSIDE = ("benign/banking77", "benign/coding_prompts", "benign/oasst_users")
+# Large files of much the same are thinned to so many rows.
+CAP = 2500
+_SHINGLE = 10
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row of the corpus: its text, labels by head, `task/file` as its source, and the keys that must stay together."""
+
+    text: str
+    labels: Mapping[str, bool]
+    source: str
+    keys: tuple[str, ...]
+    language: str = "en"
+    span: tuple[int, int] | None = None
+
+    @property
+    def part(self) -> Part:
+        if self.source in OUTSIDE or self.language != "en":
+            return "outside"
+        parts = {_part(key) for key in self.keys}
+        return parts.pop() if len(parts) == 1 else "dropped"
+
+
+def _part(key: str) -> Part:
+    share = int(digest_of(["split-1", key])[:8], 16) / 2**32
+    return "train" if share < 0.6 else "dev" if share < 0.8 else "test"
+
+
+def load(data: Path) -> list[Example]:
+    """Every labelled row of the tasks that the classifier learns from."""
+    rows = [(task, row) for task in sorted({t for t, _ in _LABELS}) for row in _rows(data, task)]
+    texts = [str(row["document"] if task == "injection" else row["text"]) for task, row in rows]
+    clusters = _clusters([_shingles(text, row) for text, (_, row) in zip(texts, rows, strict=True)])
+    goals = {normal(str(row["goal"])) for _, row in rows if row.get("goal")}
+    examples, number = [], 0
+    for (task, row), text, cluster in zip(rows, texts, clusters, strict=True):
+        number += row.get("lang") == "en"
+        labels = _LABELS[task, row.get("label", "")]
+        keys = _keys(row, text, number, cluster, goals)
+        language = str(row.get("lang", "en")) if task != "benign" else "en"
+        source = f"{task}/{row['source']}"
+        span = tuple(row["attack_span"]) if row["source"] == "constructed" else None
+        examples.append(Example(text, labels, source, keys, "en" if language == "English" else language, span))
+    return examples
+
+
+def _rows(data: Path, task: str) -> Iterator[dict[str, Any]]:
+    folder = data / task
+    files = sorted(folder.glob("*.jsonl.gz"))
+    if not files:
+        raise DataError(
+            f"no *.jsonl.gz files in {folder}; --data takes the folder that holds prompts_safety, jailbreak ..."
+        )
+    for file in files:
+        with gzip.open(file, "rt", encoding="utf-8") as lines:
+            for number, line in zip(range(CAP), lines, strict=False):
+                try:
+                    row = json.loads(line)
+                    _LABELS[task, row.get("label", "")]
+                except (ValueError, KeyError) as error:
+                    raise DataError(f"{file}, line {number + 1}: not a row of this task ({error!r})") from error
+                yield row
+
+
+def normal(text: str) -> str:
+    """A text without case, punctuation and spacing: equal for what reads the same."""
+    return "".join(_WORD.findall(text.casefold()))
+
+
+def _keys(row: Mapping[str, Any], text: str, number: int, cluster: str, goals: set[str]) -> tuple[str, ...]:
+    """What a row must not share with another part: its cluster or else its text, its goal, what it was made of."""
+    if row["source"] == "multijail":
+        return (f"multijail:{number}",)
+    if row["source"] == "constructed":
+        start, end = row["attack_span"]
+        return (f"text:{normal(text[:start] + text[end:])}", f"text:{normal(row['attack'])}")
+    keys = [f"text:{normal(row['goal'])}"] if row.get("goal") else []
+    if row["source"] == "past_tense_reformulations":
+        # A rewording of its goal, and not a text of its own.
+        return tuple(keys)
+    if cluster:
+        keys.append(f"cluster:{cluster}")
+    if not cluster or normal(text) in goals:
+        keys.append(f"text:{normal(text)}")
+    return tuple(keys)
+
+
+def _shingles(text: str, row: Mapping[str, Any]) -> set[int]:
+    """Runs of ten words, without the goal: what a template leaves in every text made from it."""
+    if row["source"] == "constructed":
+        return set()
+    words = _WORD.findall(text.casefold().replace(str(row.get("goal") or "\0").casefold(), " "))
+    return {hash(tuple(words[i : i + _SHINGLE])) for i in range(max(0, len(words) - _SHINGLE + 1))}
+
+
+def _clusters(shingles: Sequence[set[int]]) -> list[str]:
+    """For each row the cluster of rows that share a shingle with it, directly or by others; empty when alone."""
+    parent = list(range(len(shingles)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first: dict[int, int] = {}
+    for i, mine in enumerate(shingles):
+        for shingle in mine:
+            a, b = root(first.setdefault(shingle, i)), root(i)
+            parent[max(a, b)] = min(a, b)
+    sizes = Counter(root(i) for i in range(len(shingles)))
+    return [str(root(i)) if sizes[root(i)] > 1 else "" for i in range(len(shingles))]
+
+
+def as_rows(examples: Sequence[Example]) -> list[Row]:
+    """Training rows. Within a source and label all weigh the same; a source of n texts weighs as the root of n."""
+    sizes: dict[tuple[str, str], int] = defaultdict(int)
+    for example in examples:
+        sizes[example.source, str(dict(example.labels))] += 1
+    return [Row(e.text, e.labels, sizes[e.source, str(dict(e.labels))] ** -0.5, e.source, e.span) for e in examples]
