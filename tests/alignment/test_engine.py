@@ -57,18 +57,6 @@ def test_a_tally_sums_and_starts_again():
     assert tally.take() == {"loss": 3.5, "steps": 2.0} and tally.sums == {}
 
 
-def test_a_folder_is_seen_whole_or_not_at_all(tmp_path):
-    def dies(folder):
-        (folder / "half").write_text("x")
-        raise RuntimeError("killed")
-
-    place = tmp_path / "place"
-    engine.write_folder(place, lambda folder: (folder / "a").write_text("old"))
-    with pytest.raises(RuntimeError):
-        engine.write_folder(place, dies)
-    assert [path.name for path in place.iterdir()] == ["a"]
-
-
 def test_a_loss_that_is_no_number_stops_the_run(folder, tmp_path):
     model, _ = engine.load(folder)
     run = engine.Run(tmp_path, model, engine.adamw(model, betas=(0.9, 0.95), weight_decay=0.0), {})

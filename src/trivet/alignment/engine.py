@@ -18,10 +18,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trivet.alignment.files import sync, write_file, write_folder, writing
 from trivet.alignment.logprobs import Scorer
 from trivet.core.errors import ConfigError, ModelNotFound, TrivetError
 from trivet.core.models.chat import ensure_template
@@ -186,7 +185,8 @@ class Run:
         self.step = 0
         self.last: dict[str, float] = {}
         self.log_path = out / "metrics.jsonl"
-        out.mkdir(parents=True, exist_ok=True)
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
         for stale in out.glob("*.tmp"):
             shutil.rmtree(stale, ignore_errors=True)
         self._resume()
@@ -216,7 +216,7 @@ class Run:
         """A checkpoint after the step just taken; the one before it goes once this one is whole."""
         self._refuse_nan(float(self.tally.sums.get("loss", 0.0)))
         self.log_path.touch()
-        _sync(self.log_path)
+        sync(self.log_path)
         state = {
             "identity": self.identity,
             "weights": self._trained(),
@@ -249,7 +249,7 @@ class Run:
         row = {"step": self.step, **figures}
         self._refuse_nan(row.get("loss", 0.0))
         self.last = {**self.last, **figures}
-        with self.log_path.open("a", encoding="utf-8") as log:
+        with writing(self.log_path), self.log_path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(row) + "\n")
         if self.progress:
             self.progress(row)
@@ -281,7 +281,7 @@ class Run:
 
 def finished(out: Path, identity: Mapping[str, Any]) -> Result | None:
     """The result of a run that ended here with the same settings and data; None when there is none yet."""
-    if not (out / "result.json").exists():
+    if not (out / "result.json").exists() or not (out / "model").is_dir():
         return None
     kept = json.loads((out / "result.json").read_text(encoding="utf-8"))
     same_run(kept["identity"], identity, out)
@@ -302,41 +302,6 @@ def identity_of(settings: Mapping[str, Any], **contents: str) -> dict[str, Any]:
     free = {"model", "reference", "out", "cache", "threads", "save_every", "device"}
     kept = {name: value for name, value in settings.items() if name not in free}
     return json.loads(json.dumps({**kept, **contents}))
-
-
-# ------------------------------------------------------------------------------------------------- files, one way only
-
-
-def write_folder(place: Path, fill: Callable[[Path], Any]) -> None:
-    """Fill a folder beside its place, sync it and rename it there; whoever looks sees all of it or none."""
-    fresh = place.with_name(place.name + ".tmp")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    fill(fresh)
-    for path in fresh.rglob("*"):
-        if path.is_file():
-            _sync(path)
-    _sync(fresh)
-    shutil.rmtree(place, ignore_errors=True)
-    fresh.rename(place)
-    _sync(place.parent)
-
-
-def write_file(place: Path, fill: Callable[[Path], Any]) -> None:
-    """The same for one file."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    fresh = place.with_name(f".{place.name}.{os.getpid()}")
-    fill(fresh)
-    _sync(fresh)
-    fresh.replace(place)
-    _sync(place.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    with suppress(OSError):  # some file systems cannot sync folders
-        os.fsync(handle)
-    os.close(handle)
 
 
 def scorer(model: Any, dtype: str) -> Scorer:

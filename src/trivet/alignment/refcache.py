@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from trivet.alignment.batches import split_by_tokens
-from trivet.alignment.engine import write_file
+from trivet.alignment.files import write_file
 from trivet.alignment.logprobs import Scorer, per_owner
 from trivet.alignment.pairs import Pair, collate_pairs, pairs_digest
 from trivet.core.messages import digest_of
