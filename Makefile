@@ -8,7 +8,7 @@ HOME_DIR ?= .trivet
 TURN   ?= full
 LOOP   := $(BIN)/trivet loop --recipe configs/loop_$(TURN).yaml --home $(HOME_DIR)/$(TURN)
 
-.PHONY: help loop test lint format town clean
+.PHONY: help loop test lint format docs town clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -35,6 +35,9 @@ lint: $(READY)  ## Check style, format and types
 format: $(READY)  ## Mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY)  ## Write docs/cli.md from the commands
+	$(BIN)/python -m trivet.cli.reference > docs/cli.md
 
 town: $(READY)  ## Grow the shipped town models again from nothing
 	$(BIN)/trivet town build --out $(HOME_DIR)/town

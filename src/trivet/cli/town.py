@@ -33,7 +33,7 @@ def show(part: str, count: int, seed: int) -> None:
 
 @town.command()
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the runs and the models.")
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="YAML with the settings of a build.")
+@click.option("--recipe", "config_path", type=click.Path(path_type=Path), help="YAML with the settings of a build.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here (docs/figures.md).")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 def build(out: Path, config_path: Path | None, json_path: Path | None, overrides: tuple[str, ...]) -> None:
