@@ -205,11 +205,15 @@ def _measured(this: Turn, jobs: Sequence[Job], model: Model, name: str) -> dict[
 
 def _gate(this: Turn, trained: dict[str, Any]) -> dict[str, Any]:
     """Decide, and carry it out in the transaction that finishes the stage."""
+    began = time.monotonic()
     outcomes = report.outcomes(this)
     ruling = gate.decide(outcomes["champion"], outcomes["challenger"], this.recipe.gate)
     notes = {"turn": this.name, "pairs": str(this.folder / "pairs.jsonl")}
     Registry(this.store).register(this.challenger, trained["folder"], parent=_parent(this), notes=notes)
-    return promote.carry_out(this.store, ruling, challenger=this.challenger, run=this.name, stage="gate")
+    seconds = round(time.monotonic() - began, 1)
+    return promote.carry_out(
+        this.store, ruling, challenger=this.challenger, run=this.name, stage="gate", seconds=seconds
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- the rest

@@ -58,8 +58,11 @@ class Harvest:
 
 
 def gather(store: Store, run: str, *, before: Iterable[str] = ()) -> Harvest:
-    """The harvest of one attack run, with the reviews of production traffic that no earlier harvest has used (`before`)."""
-    attempts = [event for event in store.events("attempt", run) if isinstance(event, Attempt)]
+    """The harvest of one attack run, with the reviews of production traffic that no earlier harvest has used (`before`).
+
+    In the order of ids and not of arrival, so that an interrupted run gives the same harvest as a smooth one.
+    """
+    attempts = sorted((e for e in store.events("attempt", run) if isinstance(e, Attempt)), key=lambda e: e.id)
     reviewed = list(_reviewed(store, set(before)))
     harmful = [_failure(a) for a in attempts if a.suite == "attack" and a.verdict.label in ("complied", "partial")]
     refused = [_failure(a) for a in attempts if a.suite == "overrefusal" and a.verdict.label == "refused"]

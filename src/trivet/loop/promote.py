@@ -9,10 +9,10 @@ from trivet.core.store.registry import Registry
 from trivet.loop.gate import Ruling
 
 
-def carry_out(store: Store, ruling: Ruling, *, challenger: str, run: str, stage: str) -> dict[str, Any]:
+def carry_out(store: Store, ruling: Ruling, *, challenger: str, run: str, stage: str, seconds: float) -> dict[str, Any]:
     """Crown or reject the challenger and finish the stage: all of it, or after a crash none of it."""
     registry = Registry(store)
-    result: dict[str, Any] = {"promoted": ruling.promoted, "reasons": list(ruling.reasons), "model": challenger}
+    result = {"promoted": ruling.promoted, "reasons": list(ruling.reasons), "model": challenger, "seconds": seconds}
     with store.transaction():
         verdict = registry.promote if ruling.promoted else registry.reject
         verdict(challenger, ruling.reasons, run=run)

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from trivet.core.errors import Blocked, StoreError, TargetError
 from trivet.core.events import Alert, Event, Exchange, new_id
-from trivet.core.messages import Conversation, Message, Sampling
+from trivet.core.messages import Conversation, Message, Sampling, digest_of
 from trivet.core.protocols import Model
 from trivet.core.verdicts import Decision
 from trivet.monitoring.gateway import wire
@@ -62,6 +62,7 @@ class Turn:
     user: str
     shadow: bool
     id: str = field(default_factory=new_id)
+    repeatable: bool = False
     started: float = field(default_factory=time.monotonic)
     decisions: list[Decision] = field(default_factory=list)
     names: Placeholders = field(default_factory=Placeholders)
@@ -117,7 +118,11 @@ class Gateway:
             )
         shadow = self.settings.allow_shadow_header and request.headers.get("x-trivet-mode", "").lower() == "shadow"
         user = ask.safety_identifier or ask.user or request.headers.get("authorization", "")
-        return Turn(ask, ask.conversation(), run, pseudonym(self.key, user), shadow)
+        turn = Turn(ask, ask.conversation(), run, pseudonym(self.key, user), shadow)
+        if run and self.settings.allow_shadow_header and not ask.stream:
+            # A run that is resumed asks again what it had not noted yet; the same question of a run is one exchange.
+            turn.id, turn.repeatable = digest_of(["exchange", run, shadow, turn.received.rows()]), True
+        return turn
 
     # Whole replies
 
@@ -210,6 +215,8 @@ class Gateway:
 
     def _exchange(self, turn: Turn, reply: str, raw: str | None, finish: str, error: str) -> list[Event]:
         turn.recorded = True
+        if error and turn.repeatable:
+            turn.id = new_id()  # a failure must not stand in the way of the answer that comes when it is asked again
         conversation, reply, raw = kept(self.settings.record, turn.names, turn.received, reply, raw)
         exchange = Exchange(
             id=turn.id,
