@@ -86,7 +86,7 @@ def test_without_durability_a_failed_batch_waits_and_later_ones_are_refused() ->
 
     asyncio.run(story())
     recorder.close()
-    assert [e.id for e in store.events][0] == "1"
+    assert next(e.id for e in store.events) == "1"
 
 
 def test_closing_writes_what_waits_and_says_what_could_not_be(tmp_path: Path) -> None:

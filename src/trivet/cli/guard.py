@@ -118,8 +118,7 @@ def _pairs(path: Path) -> Iterator[tuple[str, bool]]:
 
     bad_words = {"unsafe", "jailbreak", "injected", "toxic", "bad", "harmful", "1", "true"}
     good_words = {"safe", "benign", "clean", "non_toxic", "good", "harmless", "0", "false"}
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as lines:
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import threading
@@ -74,9 +75,10 @@ class Serving:
             self._ready.set()
 
 
-def run(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> None:
-    """Serve until interrupted."""
-    with listen(host, port) as listening:
+def run(app: ASGIApp, listening: socket.socket) -> None:
+    """Serve on a socket of `listen` until interrupted; what is under way is finished and recorded."""
+    with contextlib.suppress(KeyboardInterrupt):
+        # uvicorn stops in order at the first interrupt and then raises it once more.
         uvicorn.Server(_config(app)).run(sockets=[listening])
 
 

@@ -17,12 +17,13 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from trivet.core.errors import DataError
 from trivet.core.messages import digest_of
+from trivet.monitoring.guards.lookalikes import lookalikes
 from trivet.monitoring.guards.training import Row
 
 HEADS = ("unsafe", "jailbreak", "injection")
@@ -42,6 +43,9 @@ _LABELS: dict[tuple[str, str], dict[str, bool]] = {
 }
 # Ordinary requests that no part of training sees: the false-alarm rate on them is that on strangers.
 OUTSIDE = ("benign/banking77", "benign/coding_prompts", "benign/oasst_users")
+# Rows that are easily taken for bad: thresholds are set on them apart.
+HARD = ("over_refusal/", "injection/notinject")
+OWN = "own/lookalikes"
 # Large files of much the same are thinned to so many rows.
 CAP = 2500
 _SHINGLE = 10
@@ -61,6 +65,8 @@ class Example:
 
     @property
     def part(self) -> Part:
+        if self.source == OWN:
+            return "train"
         if self.source in OUTSIDE or self.language != "en":
             return "outside"
         parts = {_part(key) for key in self.keys}
@@ -81,13 +87,29 @@ def load(data: Path) -> list[Example]:
     examples, number = [], 0
     for (task, row), text, cluster in zip(rows, texts, clusters, strict=True):
         number += row.get("lang") == "en"
-        labels = _LABELS[task, row.get("label", "")]
         keys = _keys(row, text, number, cluster, goals)
         language = str(row.get("lang", "en")) if task != "benign" else "en"
-        source = f"{task}/{row['source']}"
+        language = "en" if language == "English" else language
         span = tuple(row["attack_span"]) if row["source"] == "constructed" else None
-        examples.append(Example(text, labels, source, keys, "en" if language == "English" else language, span))
-    return examples
+        labels = _LABELS[task, row.get("label", "")]
+        examples.append(Example(text, labels, f"{task}/{row['source']}", keys, language, span))
+    own = (Example(text, {"unsafe": True} if bad else _FINE, OWN, ()) for text, bad in lookalikes())
+    return [*_once(examples), *own]
+
+
+def _once(examples: Sequence[Example]) -> Iterator[Example]:
+    """Each text once: several tasks hold the same files of ordinary prompts. A text with two labels is left out."""
+    labels: dict[str, dict[str, set[bool]]] = defaultdict(lambda: defaultdict(set))
+    for example in examples:
+        for head, bad in example.labels.items():
+            labels[normal(example.text)][head].add(bad)
+    seen = set()
+    for example in examples:
+        key = normal(example.text)
+        if key not in seen and all(len(found) == 1 for found in labels[key].values()):
+            seen.add(key)
+            merged = {head: min(found) for head, found in labels[key].items()}
+            yield replace(example, labels=merged)
 
 
 def _rows(data: Path, task: str) -> Iterator[dict[str, Any]]:
@@ -163,4 +185,7 @@ def as_rows(examples: Sequence[Example]) -> list[Row]:
     sizes: dict[tuple[str, str], int] = defaultdict(int)
     for example in examples:
         sizes[example.source, str(dict(example.labels))] += 1
-    return [Row(e.text, e.labels, sizes[e.source, str(dict(e.labels))] ** -0.5, e.source, e.span) for e in examples]
+    return [
+        Row(e.text, e.labels, sizes[e.source, str(dict(e.labels))] ** -0.5, e.span, e.source.startswith(HARD))
+        for e in examples
+    ]

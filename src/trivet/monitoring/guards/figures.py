@@ -12,7 +12,7 @@ from trivet.core.stats import Rate
 from trivet.monitoring.guards.classifier import LightClassifier
 from trivet.monitoring.guards.corpus import Example
 
-HARD = "over_refusal/"
+OVER_REFUSAL = "over_refusal/"
 
 
 def auroc(scores: np.ndarray, bad: np.ndarray) -> float:
@@ -46,7 +46,7 @@ def measured(classifier: LightClassifier, head: str, examples: Sequence[Example]
     scores = np.array([classifier.probabilities(e.text)[column] for e in known])
     bad = np.array([e.labels[head] for e in known], dtype=bool)
     flagged = scores >= limit
-    hard = np.array([e.source.startswith(HARD) for e in known], dtype=bool)
+    hard = np.array([e.source.startswith(OVER_REFUSAL) for e in known], dtype=bool)
     figures: dict[str, Any] = {
         "recall": _rate(flagged[bad]),
         "false_positives": _rate(flagged[~bad]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,14 +25,14 @@ from trivet.monitoring.text import read
 class Row:
     """A labelled text: `labels` says for each head it speaks about whether the text is bad. `weight` scales its loss.
 
-    Where it is known which stretch of a bad text is the bad one, `span` names it: windows that do not touch it are good.
+    Where it is known which stretch of a bad text is the bad one, `span` names it: windows that do not touch it are good. `hard` marks texts that are easily taken for bad (see `threshold`).
     """
 
     text: str
     labels: Mapping[str, bool]
     weight: float = 1.0
-    source: str = ""
     span: tuple[int, int] | None = None
+    hard: bool = False
 
 
 def fit(
@@ -63,8 +64,10 @@ def fit(
             raise DataError(f"head {head.name!r}: the kept-back rows need good and bad texts, has {len(known)} rows")
         scores = raw[known, column]
         slope, offset = platt(scores, bad)
-        threshold = _threshold(1 / (1 + np.exp(-(slope * scores + offset))), bad, false_positives)
-        finished.append(Head(head.name, head.bias, slope, offset, threshold))
+        probabilities = 1 / (1 + np.exp(-(slope * scores + offset)))
+        hard = np.array([kept_back[i].hard for i in known])
+        limit = threshold(probabilities[~bad], probabilities[~bad & hard], false_positives)
+        finished.append(Head(head.name, head.bias, slope, offset, limit))
     return LightClassifier(table, tuple(finished), dict(notes or {}))
 
 
@@ -79,20 +82,29 @@ class Windows(NamedTuple):
 def _windows_of(rows: Sequence[Row], size: int) -> Windows:
     indices, data, lengths, owner, shows = [], [], [], [], []
     for number, row in enumerate(rows):
-        view = read(row.text).folded
-        for start, end in windows(len(view.text)):
-            places, values = buckets(view.text[start:end], size)
-            indices.append(places.astype(np.int32))
+        for places, values, first, last in _features(row.text, size):
+            indices.append(places)
             data.append(values)
             lengths.append(len(places))
             owner.append(number)
-            first, last = view.origin(start, end) if start < end else (0, 0)
             shows.append(row.span is None or (first < row.span[1] and row.span[0] < last))
     if not lengths:
         raise DataError("no rows to train on; give (text, bad) pairs")
     pointers = np.concatenate([[0], np.cumsum(lengths)])
     parts = (np.concatenate(data), np.concatenate(indices), pointers)
     return Windows(sparse.csr_matrix(parts, shape=(len(lengths), size)), np.array(owner), np.array(shows))
+
+
+@lru_cache(maxsize=20000)
+def _features(text: str, size: int) -> list[tuple[np.ndarray, np.ndarray, int, int]]:
+    """The windows of a text as features, each with the stretch of the original it covers; remembered between fits."""
+    view = read(text).folded
+    found = []
+    for start, end in windows(len(view.text)):
+        places, values = buckets(view.text[start:end], size)
+        first, last = view.origin(start, end) if start < end else (0, 0)
+        found.append((places.astype(np.int32), values, first, last))
+    return found
 
 
 def _regression(known: Windows, rows: Sequence[Row], head: str, strength: float) -> tuple[np.ndarray, float]:
@@ -120,7 +132,7 @@ def _regression(known: Windows, rows: Sequence[Row], head: str, strength: float)
         return float(a @ slack + 0.5 * decay * w @ w), gradient
 
     start = np.zeros(x.shape[1] + 1)
-    options: dict[str, Any] = {"maxiter": 200, "ftol": 1e-6, "gtol": 1e-6}
+    options: dict[str, Any] = {"maxiter": 100, "ftol": 1e-6, "gtol": 1e-6}
     result = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
     return result.x[:-1], float(result.x[-1])
 
@@ -140,11 +152,15 @@ def platt(scores: np.ndarray, bad: np.ndarray) -> tuple[float, float]:
     return float(slope), float(offset)
 
 
-def _threshold(probabilities: np.ndarray, bad: np.ndarray, false_positives: float) -> float:
-    """The lowest threshold, from one half up, at which at most the stated share of good texts is flagged.
+def threshold(good: np.ndarray, hard: np.ndarray, false_positives: float) -> float:
+    """The lowest threshold, from one half up, at which at most the stated share of the good texts is flagged, and at
+    most twice that share of the hard ones among them.
 
     Not below one half: where the kept-back texts are told apart perfectly, nothing speaks for flagging doubtful ones.
     """
-    good = np.sort(probabilities[~bad])[::-1]
-    allowed = int(np.floor(false_positives * len(good)))
-    return max(0.5, float(np.nextafter(good[allowed], 1.0)) if allowed < len(good) else 0.5)
+    return max(0.5, _cut(good, false_positives), _cut(hard, 2 * false_positives))
+
+
+def _cut(scores: np.ndarray, share: float) -> float:
+    allowed = int(np.floor(share * len(scores)))
+    return float(np.nextafter(np.sort(scores)[::-1][allowed], 1.0)) if allowed < len(scores) else 0.0

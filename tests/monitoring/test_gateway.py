@@ -1,0 +1,494 @@
+"""The gateway as real clients meet it: the official `openai` client and plain HTTP, over a real port."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from trivet.core.errors import Blocked, StoreError, TargetError, UserError
+from trivet.core.events import Alert, Complaint, Event, Exchange, Review
+from trivet.core.messages import Conversation, Message, Sampling
+from trivet.core.models.scripted import Scripted
+from trivet.core.store.events import Store
+from trivet.core.verdicts import Verdict
+from trivet.monitoring.gateway.app import build_app
+from trivet.monitoring.gateway.chat import Settings
+from trivet.monitoring.gateway.serve import Serving
+from trivet.monitoring.guards.blocklist import Blocklist
+from trivet.monitoring.guards.format import JsonFormat
+from trivet.monitoring.guards.pii import Pii
+from trivet.monitoring.policy import Layer, Policy
+
+LIST = Layer("list", Blocklist(["brew the poison"]))
+PII = Layer("pii", Pii(), action="mask")
+JSON = Layer("json", JsonFormat(), place="output")
+POLICY = Policy.from_parts([LIST, PII, JSON])
+INPUT_ONLY = Policy.from_parts([Layer("list", Blocklist(["brew the poison"]), place="input")])
+
+
+class Words:
+    """A model that streams its words one by one, and notes what it was given and whether it was stopped."""
+
+    name = "words"
+
+    def __init__(self, text: str, fail_after: int = 10**9, hang_after: int = 10**9) -> None:
+        self.words = text.split(" ")
+        self.fail_after, self.hang_after = fail_after, hang_after
+        self.seen: list[tuple[Conversation, Sampling]] = []
+        self.stopped = threading.Event()
+
+    async def reply(self, conversation: Conversation, sampling: Sampling = Sampling()) -> Message:
+        return Message("assistant", "".join([piece async for piece in self.stream(conversation, sampling)]))
+
+    async def stream(self, conversation: Conversation, sampling: Sampling = Sampling()) -> AsyncIterator[str]:
+        self.seen.append((conversation, sampling))
+        try:
+            for number, word in enumerate(self.words):
+                if number == self.fail_after:
+                    raise TargetError("the model broke")
+                if number == self.hang_after:
+                    await asyncio.Event().wait()
+                yield word if number == 0 else f" {word}"
+        finally:
+            self.stopped.set()
+
+
+class Broken:
+    """A store that cannot be written to."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.broken = store, True
+
+    def add(self, events: Iterable[Event]) -> int:
+        if self.broken:
+            raise StoreError("disk full")
+        return self.store.add(events)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "t.db") as store:
+        yield store
+
+
+@contextmanager
+def served(model: Any, policy: Policy = POLICY, store: Any = None, **settings: Any) -> Iterator[httpx.Client]:
+    app = build_app(model, policy, store, settings=Settings(**settings))
+    with Serving(app) as server, httpx.Client(base_url=server.url, timeout=20) as client:
+        yield client
+
+
+def client_of(http: httpx.Client) -> openai.OpenAI:
+    return openai.OpenAI(base_url=str(http.base_url.join("/v1")), api_key="key", max_retries=0)
+
+
+def ask(
+    http: httpx.Client, text: str = "hello", model: str = "scripted", headers: dict | None = None, **fields: Any
+) -> httpx.Response:
+    body = {"model": model, "messages": [{"role": "user", "content": text}], **fields}
+    return http.post("/v1/chat/completions", json=body, headers=headers)
+
+
+def exchanges(store: Store) -> list[Exchange]:
+    return [e for e in store.events("exchange") if isinstance(e, Exchange)]
+
+
+def events_of(response: httpx.Response) -> list[Any]:
+    lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+# The official client
+
+
+def test_chat(store: Store) -> None:
+    with served(Scripted("Good day."), store=store) as http, client_of(http) as client:
+        reply = client.chat.completions.create(
+            model="scripted",
+            messages=[{"role": "user", "content": "Hello"}],
+            user="ada",
+            extra_headers={"x-trivet-run": "trial-1"},
+        )
+        assert reply.choices[0].message.content == "Good day."
+        assert reply.choices[0].finish_reason == "stop"
+        assert reply.usage and reply.usage.total_tokens == reply.usage.prompt_tokens + reply.usage.completion_tokens
+        assert [m.id for m in client.models.list()] == ["scripted"]
+        assert client.models.retrieve("scripted").id == "scripted"
+    (exchange,) = exchanges(store)
+    assert (exchange.run, exchange.reply, exchange.model) == ("trial-1", "Good day.", "scripted")
+    assert exchange.conversation.last_user == "Hello"
+    assert exchange.user and "ada" not in exchange.user
+    assert [d.place for d in exchange.decisions] == ["input", "output"]
+    assert reply.id == f"chatcmpl-{exchange.id}"
+
+
+@pytest.mark.parametrize("policy", [POLICY, INPUT_ONLY])
+def test_stream(store: Store, policy: Policy) -> None:
+    with served(Words("one two three"), policy, store) as http, client_of(http) as client:
+        stream = client.chat.completions.create(
+            model="words",
+            messages=[{"role": "user", "content": "Count"}],
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        chunks = list(stream)
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "one two three"
+    assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
+    assert chunks[-1].usage and not chunks[-1].choices
+    assert [e.reply for e in exchanges(store)] == ["one two three"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_blocked_request(store: Store, stream: bool) -> None:
+    model = Scripted("never said")
+    with served(model, store=store) as http, client_of(http) as client:
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.chat.completions.create(
+                model="scripted", messages=[{"role": "user", "content": "How do I br3w the p0ison"}], stream=stream
+            )
+        assert (caught.value.code, caught.value.param, caught.value.type) == (
+            "content_filter",
+            "input",
+            "content_filter",
+        )
+        header = caught.value.response.headers["x-trivet-exchange"]
+    assert model.seen == []
+    (exchange,) = exchanges(store)
+    assert (exchange.id, exchange.reply, exchange.finish) == (header, "", "content_filter")
+
+
+def test_a_blocked_reply(store: Store) -> None:
+    with served(Words("First brew the poison well"), store=store) as http, client_of(http) as client:
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.chat.completions.create(model="words", messages=[{"role": "user", "content": "Tell me"}])
+        assert (caught.value.code, caught.value.param) == ("content_filter", "output")
+        assert "First" not in caught.value.response.text
+    (exchange,) = exchanges(store)
+    assert (exchange.reply, exchange.raw) == ("", "First brew the poison well")
+
+
+def test_a_blocked_stream_lets_no_character_out(store: Store) -> None:
+    with served(Words("First brew the poison well"), store=store) as http, client_of(http) as client:
+        response = ask(http, model="words", stream=True)
+        sent = events_of(response)
+        assert "First" not in response.text and "brew" not in response.text
+        assert sent[-2]["choices"][0]["finish_reason"] == "content_filter"
+        assert sent[-1]["error"]["code"] == "content_filter"
+        with pytest.raises(openai.APIError) as caught:
+            list(
+                client.chat.completions.create(model="words", messages=[{"role": "user", "content": "x"}], stream=True)
+            )
+        assert caught.value.code == "content_filter"
+    assert {e.finish for e in exchanges(store)} == {"content_filter"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_masked_reply(store: Store, stream: bool) -> None:
+    model = Words("Write to bob@example.com or ann@example.com today")
+    with served(model, store=store) as http, client_of(http) as client:
+        messages: Any = [{"role": "user", "content": "I am ann@example.com"}]
+        if stream:
+            parts = client.chat.completions.create(model="words", messages=messages, stream=True)
+            text = "".join(c.choices[0].delta.content or "" for c in parts)
+        else:
+            text = client.chat.completions.create(model="words", messages=messages).choices[0].message.content or ""
+    assert text == "Write to <EMAIL_2> or <EMAIL_1> today"
+    assert model.seen[0][0].last_user == "I am <EMAIL_1>"
+    assert b"example.com" not in b"".join(p.read_bytes() for p in store.path.parent.iterdir())
+
+
+def test_fields_reach_the_model_and_unknown_ones_do_no_harm() -> None:
+    model = Words("ok")
+    with served(model) as http:
+        response = ask(
+            http, model="words", temperature=0.5, max_completion_tokens=7, top_p=0.9, seed=3, stop="x", logit_bias={}, tools=[], what="ever"
+        )  # fmt: skip
+        parts = {
+            "messages": [
+                {"role": "developer", "content": "Be kind"},
+                {"role": "user", "content": [{"type": "text", "text": "a"}]},
+            ]
+        }
+        assert ask(http, model="words", **parts).status_code == response.status_code == 200
+    assert model.seen[0][1] == Sampling(0.5, 7, 0.9, 3, ("x",))
+    assert [m.role for m in model.seen[1][0]] == ["system", "user"]
+
+
+def test_json_on_request() -> None:
+    with served(Scripted(["nope", '{"a": 1}', "free text"])) as http:
+        refused = ask(http, response_format={"type": "json_object"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "content_filter")
+        assert ask(http, response_format={"type": "json_object"}).status_code == 200
+        assert ask(http).status_code == 200
+
+
+# Mistakes of the client
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b"{", None),
+        (b"\xff\xfe", None),
+        (b"[]", None),
+        (b'{"model": "scripted"}', None),
+        (b'{"model": "scripted", "messages": []}', "messages"),
+        (b'{"model": "scripted", "messages": "hi"}', "messages"),
+        (b'{"model": "scripted", "messages": [{"role": "boss", "content": "x"}]}', "messages"),
+        (b'{"model": "scripted", "messages": [{"role": "user", "content": 3}]}', "messages"),
+        (b'{"model": "scripted", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}', "messages"),
+        (b'{"model": "scripted", "messages": [{"role": "user", "content": "x"}], "n": 2}', "n"),
+        (b'{"model": "scripted", "messages": [{"role": "user", "content": "x"}], "temperature": 9}', "temperature"),
+        (b'{"model": "scripted", "messages": [{"role": "user", "content": "\\ud800"}]}', None),
+        (b"[" * 100_000, None),
+    ],
+)
+def test_a_request_that_cannot_be_is_explained(body: bytes, param: str | None) -> None:
+    with served(Scripted("ok")) as http:
+        response = http.post("/v1/chat/completions", content=body)
+    assert response.status_code == 400, response.text
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["type"] == "invalid_request_error" and error["param"] == param
+
+
+def test_unknown_models_routes_sizes_and_headers() -> None:
+    with served(Scripted("ok"), max_body_bytes=2000) as http:
+        assert ask(http, model="other").json()["error"]["code"] == "model_not_found"
+        assert ask(http, model="other").status_code == 404
+        assert http.get("/v1/models/other").status_code == 404
+        assert "error" in http.get("/nowhere").json()
+        assert http.get("/v1/chat/completions").status_code == 405
+        assert ask(http, "x" * 3000).status_code == 413
+        chunked = http.post("/v1/chat/completions", content=(b"x" * 500 for _ in range(9)))
+        assert chunked.status_code == 413
+        assert ask(http, headers={"x-trivet-run": "a b"}).status_code == 400
+
+
+# The model behind fails
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (TargetError("secret http://inside:9"), 502, "upstream_error"),
+        (RuntimeError("secret"), 502, "upstream_error"),
+        (Blocked("no", "output"), 400, "content_filter"),
+    ],
+)
+def test_a_model_that_fails(store: Store, error: Exception, status: int, code: str, stream: bool) -> None:
+    with served(Scripted([error]), store=store) as http:
+        response = ask(http, stream=stream)
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    assert "secret" not in response.text
+    (exchange,) = exchanges(store)
+    assert exchange.error and exchange.reply == ""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_model_that_hangs(store: Store, stream: bool) -> None:
+    with served(Scripted(hang=True), store=store, upstream_seconds=0.05) as http:
+        response = ask(http, stream=stream)
+    assert (response.status_code, response.json()["error"]["code"]) == (504, "timeout")
+    assert [e.finish for e in exchanges(store)] == ["error"]
+
+
+@pytest.mark.parametrize("policy", [POLICY, INPUT_ONLY])
+def test_a_model_that_breaks_in_the_stream(store: Store, policy: Policy) -> None:
+    with served(Words("one two three", fail_after=2), policy, store) as http:
+        sent = events_of(ask(http, model="words", stream=True))
+    assert sent[-1]["error"]["code"] == "upstream_error"
+    (exchange,) = exchanges(store)
+    assert (exchange.finish, exchange.reply) == ("error", "one two" if policy is INPUT_ONLY else "")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_stops_the_model(store: Store, stream: bool) -> None:
+    model = Words("one two three", hang_after=1)
+    with served(model, INPUT_ONLY, store) as http:
+        body = {"model": "words", "messages": [{"role": "user", "content": "x"}], "stream": stream}
+        if stream:
+            with http.stream("POST", "/v1/chat/completions", json=body) as response:
+                next(response.iter_raw())
+        else:
+            with pytest.raises(httpx.ReadTimeout):
+                http.post("/v1/chat/completions", json=body, timeout=0.2)
+        assert model.stopped.wait(10)
+    assert [e.finish for e in exchanges(store)] == ["cancelled"]
+
+
+# Guards, shadow, record
+
+
+class Crashes:
+    async def judge(self, conversation: Conversation, about: object = None) -> Verdict:
+        raise ZeroDivisionError(conversation.last_user)
+
+
+def test_a_guard_that_crashes_closes_the_door_and_is_recorded(store: Store) -> None:
+    with served(Scripted("ok"), Policy.from_parts([Layer("own", Crashes())]), store) as http:
+        response = ask(http, "some private words")
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "content_filter")
+    (alert,) = [e for e in store.events("alert") if isinstance(e, Alert)]
+    assert alert.why == "guard own: raised ZeroDivisionError"
+    assert alert.events == (exchanges(store)[0].id,)
+
+
+def test_shadow_only_where_the_application_allows_it(store: Store) -> None:
+    header = {"x-trivet-mode": "shadow"}
+    text = "brew the poison for ann@example.com"
+    with served(Scripted("ok"), store=store) as http:
+        assert ask(http, text, headers=header).status_code == 400
+    model = Words("so brew the poison for bob@example.com")
+    with served(model, store=store, allow_shadow_header=True, record="full") as http:
+        assert ask(http, text, model="words").status_code == 400
+        assert "bob@example.com" in ask(http, text, model="words", headers=header).text
+        assert "brew" in ask(http, text, model="words", headers=header, stream=True).text
+    assert model.seen[-1][0].last_user == text
+    last = exchanges(store)[-1]
+    assert [(d.action, d.would) for d in last.decisions] == [("allow", "block"), ("allow", "block")]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_store_that_fails_closes_the_door(store: Store, stream: bool) -> None:
+    broken = Broken(store)
+    with served(Scripted("the reply"), store=broken) as http:
+        response = ask(http, stream=stream)
+        assert "the reply" not in response.text and "not_recorded" in response.text
+        assert ask(http, stream=stream).status_code == 503
+        assert http.get("/healthz").status_code == 503
+        broken.broken = False
+        assert ask(http, stream=stream).status_code == 200
+        assert http.get("/healthz").json()["recording"] == "ok"
+    assert "the reply" in [e.reply for e in exchanges(store)]
+    assert any("had been refused" in e.why for e in store.events("alert") if isinstance(e, Alert))
+
+
+def test_or_serves_and_counts(store: Store) -> None:
+    broken = Broken(store)
+    with served(Scripted("the reply"), store=broken, on_record_failure="open") as http:
+        for _ in range(3):
+            assert ask(http).status_code == 200
+        health = http.get("/healthz")
+        assert (health.status_code, health.json()["unrecorded"], health.json()["recording"]) == (200, 3, "failing")
+        broken.broken = False
+
+
+@pytest.mark.parametrize(
+    ("record", "asked", "replied"),
+    [("full", "I am a@b.co", "hi c@d.co"), ("masked", "I am <EMAIL_1>", "hi <EMAIL_2>"), ("none", "", "")],
+)
+def test_what_is_kept_of_the_words(store: Store, record: str, asked: str, replied: str) -> None:
+    with served(Scripted("hi c@d.co"), INPUT_ONLY, store, record=record) as http:
+        assert ask(http, "I am a@b.co").json()["choices"][0]["message"]["content"] == "hi c@d.co"
+    (exchange,) = exchanges(store)
+    assert (exchange.conversation.last_user, exchange.reply, exchange.raw) == (asked, replied, None)
+
+
+def test_many_at_once_are_each_answered_and_recorded_once(store: Store) -> None:
+    model = Scripted(lambda c: f"you said {c.last_user}")
+    with served(model, store=store) as http, ThreadPoolExecutor(16) as pool:
+        replies = list(pool.map(lambda n: ask(http, f"number {n}", stream=n % 2 == 0).text, range(120)))
+        assert http.get("/healthz").json()["status"] == "ok"
+    assert all(f"{n}" in reply for n, reply in enumerate(replies))
+    assert sorted(e.reply for e in exchanges(store)) == sorted(f"you said number {n}" for n in range(120))
+
+
+# Reports and console
+
+
+def test_a_user_can_complain(store: Store) -> None:
+    with served(Scripted("ok"), store=store) as http:
+        id = ask(http).headers["x-trivet-exchange"]
+        body = {"exchange": id, "reason": "wrongly_refused", "comment": "mail me: a@b.co"}
+        assert http.post("/v1/reports", json=body).status_code == 201
+        assert http.post("/v1/reports", json={**body, "exchange": "nope"}).status_code == 404
+        assert http.post("/v1/reports", json={**body, "reason": "bored"}).status_code == 400
+    (complaint,) = [e for e in store.events("complaint") if isinstance(e, Complaint)]
+    assert (complaint.exchange, complaint.comment) == (id, "mail me: <EMAIL_1>")
+
+
+def test_the_live_page_escapes_and_counts(store: Store) -> None:
+    with served(Scripted("<b>bold</b>"), store=store) as http:
+        ask(http, "<script>alert(1)</script>")
+        ask(http, "brew the poison")
+        page = http.get("/console/live")
+        figures = http.get("/console/live.json").json()
+    assert "<script>alert" not in page.text and "&lt;script&gt;alert(1)" in page.text and "<b>bold" not in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "http://" not in page.text and "https://" not in page.text
+    assert (figures["exchanges_in_window"], figures["blocked_share"]) == (2, 0.5)
+    assert [e["outcome"] for e in figures["exchanges"]] == ["blocked", "allowed"]
+
+
+def test_the_review_queue(store: Store) -> None:
+    with served(Scripted("<i>ok</i>"), store=store) as http:
+        fine = ask(http).headers["x-trivet-exchange"]
+        blocked = ask(http, "brew the poison <i>").headers["x-trivet-exchange"]
+        page = http.get("/console/review").text
+        assert blocked in page and fine not in page and "<i>" not in page
+        http.post("/v1/reports", json={"exchange": fine, "reason": "harmful"})
+        assert "complaint: harmful" in http.get("/console/review").text
+        form = {"event": blocked, "label": "wrongly_blocked", "reviewer": "ann", "comment": "a recipe"}
+        origin = str(http.base_url).rstrip("/")
+        assert http.post("/console/review", data=form, headers={"origin": "http://evil.example"}).status_code == 403
+        assert http.post("/console/review", data=form).status_code == 403
+        for wrong in ({"label": "great"}, {"event": "nope"}):
+            assert http.post("/console/review", data={**form, **wrong}, headers={"origin": origin}).status_code == 400
+        assert http.post("/console/review", data=form, headers={"origin": origin}).status_code == 303
+        assert blocked not in http.get("/console/review").text
+    (review,) = [e for e in store.events("review") if isinstance(e, Review)]
+    assert (review.event, review.label, review.reviewer, review.comment) == (
+        blocked,
+        "wrongly_blocked",
+        "ann",
+        "a recipe",
+    )
+
+
+def test_without_console_or_store_the_pages_are_not_there(store: Store) -> None:
+    with served(Scripted("ok"), store=store, console=False) as http:
+        assert http.get("/console/live").status_code == 404
+    with served(Scripted("ok")) as http:
+        assert http.get("/console/review").status_code == 404
+        assert http.get("/healthz").json()["recording"] == "off"
+
+
+# Serving
+
+
+def test_a_port_in_use_is_told_in_one_line() -> None:
+    with Serving(build_app(Scripted("ok"), POLICY)) as server, pytest.raises(UserError) as caught:
+        Serving(build_app(Scripted("ok"), POLICY), port=server.port)
+    assert f"port {server.port} on 127.0.0.1 is in use" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_stopping_writes_everything_and_frees_the_port(store: Store) -> None:
+    app = build_app(Scripted("ok"), POLICY, store, settings=Settings(durable=False))
+    with Serving(app) as server:
+        for _ in range(20):
+            assert (
+                httpx.post(
+                    f"{server.url}/v1/chat/completions",
+                    json={"model": "scripted", "messages": [{"role": "user", "content": "x"}]},
+                ).status_code
+                == 200
+            )
+    assert len(exchanges(store)) == 20
+    with Serving(app, port=server.port) as again:
+        assert httpx.get(f"{again.url}/healthz").status_code == 200
