@@ -136,3 +136,15 @@ def test_terminal_table() -> None:
     text = out.getvalue()
     assert "[a]" in text and "[bold]x" in text and "50.0% [" in text and text.startswith("[t]")
     Console(file=StringIO()).print(terminal_table(["a"], []))
+
+
+def test_a_picture_is_a_whole_svg_file() -> None:
+    import xml.etree.ElementTree as ElementTree
+
+    from trivet.core import report as html
+    from trivet.core.stats import Rate
+
+    svg = html.picture(html.bars_with_intervals(["a & b"], {"before": [Rate(1, 2)], "after": [Rate(0, 2)]}))
+    tree = ElementTree.fromstring(svg)
+    assert tree.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "a & b" in "".join(tree.itertext())

@@ -110,6 +110,14 @@ def bars_with_intervals(
     return plot.figure(parts, list(series), caption)
 
 
+def picture(figure: str) -> str:
+    """A figure's SVG as a file of its own, with the page's colours for light and dark."""
+    svg = figure[figure.index("<svg ") : figure.index("</svg>") + len("</svg>")]
+    return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(
+        ">", f"><style>{_STYLE}</style>", 1
+    )
+
+
 def lines(
     series: Mapping[str, Sequence[tuple[float, float]]],
     *,

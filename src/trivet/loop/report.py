@@ -141,6 +141,8 @@ def untrained(
 
 
 def _finished(this: Turn, figures: dict[str, Any], page: str) -> dict[str, Any]:
+    if figures.get("stages"):
+        (this.folder / "picture.svg").write_text(html.picture(_bars(this)), encoding="utf-8")
     place = this.folder / "report.html"
     place.write_text(page, encoding="utf-8")
     (this.folder / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
@@ -169,6 +171,18 @@ def _decision(opened: Mapping[str, Any], ruled: Mapping[str, Any]) -> str:
         html.paragraph(f"{ruled['model']} {what} over {opened['champion']}:"),
         html.bullets(ruled["reasons"]),
     )
+
+
+def _bars(this: Turn) -> str:
+    """The turn in one picture: the three rates and every attack category, before and after."""
+    rates = _rates(this)
+    found = {who: _per_category(attempts) for who, attempts in _attempts(this).items()}
+    names = list(found["champion"])
+    bars = {
+        label: [*(rates[who][key] for key in SUITES), *(found[who].get(name, Rate(0, 0)) for name in names)]
+        for label, who in (("before", "champion"), ("after", "challenger"))
+    }
+    return html.bars_with_intervals([*SUITES.values(), *names], bars, caption=f"{this.name}, held-out tasks")
 
 
 def _overall(this: Turn) -> str:
