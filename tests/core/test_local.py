@@ -54,6 +54,21 @@ def test_a_batch_says_what_each_says_alone(model, sampling):
     assert together == alone and len(set(together)) > 1
 
 
+def test_a_tie_is_decided_as_if_alone(model, monkeypatch):
+    """Two tokens lead level, and company tips the scales by less than a rounding error."""
+    real = model.model.forward
+
+    def tipped(*args, input_ids, **kwargs):
+        answer = real(*args, input_ids=input_ids, **kwargs)
+        answer.logits[..., 40:42] = answer.logits.max() + 1
+        answer.logits[..., 41] += 1e-4 * (len(input_ids) - 1)
+        return answer
+
+    monkeypatch.setattr(model.model, "forward", tipped)
+    together = [message.content for message in model.replies(TALKS, GREEDY)]
+    assert set(together) == {model.replies(TALKS[:1], GREEDY)[0].content}
+
+
 def test_calls_that_arrive_together_share_batches(model, monkeypatch):
     from trivet.core.models import local
 

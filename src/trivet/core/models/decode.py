@@ -2,6 +2,9 @@
 
 Prompts stand to the right of their padding. Rows that have ended leave the batch once they are a quarter of it. Every
 row draws from its own random numbers, so a neighbour cannot change what it says.
+
+A batch does change the last bits of a number with its composition. Where the two likeliest tokens are so level that this
+could decide, the draft is marked `level`, and whoever wants the same words in any company asks again for it alone.
 """
 
 from __future__ import annotations
@@ -17,6 +20,10 @@ from transformers import DynamicCache
 
 from trivet.core.messages import Sampling
 
+LEVEL = 1e-3
+"""Logits this close may change places between batches: in float32 they move by 1e-5 or so. Coarser arithmetic would need
+so wide a margin that hardly a reply were clear, so there nothing is marked."""
+
 
 @dataclass(eq=False)
 class Draft:
@@ -28,6 +35,7 @@ class Draft:
     ids: list[int] = field(default_factory=list)
     heard: Callable[[], bool] | None = None
     told: int = 0  # characters that a listener has had
+    level: bool = False  # greedy, and at some step the neighbours may have decided
 
     def take(self, token: int, ends: frozenset[int], context: int) -> bool:
         """Add a token; False when it was the last."""
@@ -57,7 +65,12 @@ def generate(model: Any, drafts: Sequence[Draft], *, ends: frozenset[int], pad: 
             use_cache=True,
             logits_to_keep=1,
         )
-        tokens = pick(answer.logits[:, -1], [row.sampling for row in rows], [row.dice for row in rows])
+        logits = answer.logits[:, -1]
+        if len(drafts) > 1 and logits.dtype == torch.float32:
+            first, second = logits.topk(2).values.unbind(-1)
+            for at in np.flatnonzero(live & (first - second < LEVEL).cpu().numpy()):
+                rows[at].level = rows[at].sampling.temperature == 0
+        tokens = pick(logits, [row.sampling for row in rows], [row.dice for row in rows])
         for at in np.flatnonzero(live):
             live[at] = rows[at].take(tokens[at], ends, context)
         if not live.any():

@@ -1,12 +1,13 @@
 """A Hugging Face causal language model on this machine, as a Model.
 
 One worker thread runs the model for `.reply` and `.stream`: calls that arrive together share a batch. `.replies`
-answers many at once, sorted by length. Seed and conversation decide a sampled reply, not its neighbours. A model
+answers many at once, sorted by length. Seed and conversation decide a sampled reply, not its neighbours. Nor do they
+decide a greedy one in float32: where rounding in their company could tip the scales it is computed again alone. A model
 without a chat template is spoken to in a plain one (see chat.py).
 
 Not covered: models whose cache cannot be indexed by row (state-space models), beams, tools, images; control tokens that
-stand as text in a message are read as control tokens, as transformers does it. Greedy replies may
-differ between batches of other sizes where two tokens are level to within rounding.
+stand as text in a message are read as control tokens, as transformers does it. In 16-bit arithmetic greedy replies may
+differ between batches of other sizes, and so may a stream's where two tokens are level.
 """
 
 from __future__ import annotations
@@ -161,6 +162,10 @@ class LocalModel:
         pad = self.tokenizer.pad_token_id or 0
         with self._running:
             generate(self.model, drafts, ends=self.ends, pad=pad, context=self.context)
+            for draft in drafts:
+                if draft.level and not draft.told:
+                    draft.ids.clear()
+                    generate(self.model, [draft], ends=self.ends, pad=pad, context=self.context)
 
     def _draft(
         self, conversation: Conversation, sampling: Sampling, tell: Callable[[str], bool] | None = None
