@@ -31,7 +31,7 @@ class Config:
     heads: int = option(6, "attention heads")
     vocabulary: int = option(4096, "tokens, bytes and special ones included")
     pages: int = option(40000, "library pages that the base reads")
-    lessons: int = option(40000, "demonstrations that the helpful model is shown")
+    lessons: int = option(30000, "demonstrations that the helpful model is shown")
     lr: float = option(3e-3, "highest learning rate of the base; the helpful model gets half")
     batch_tokens: int = option(3072, "padded tokens per step")
     seed: int = option(7, "of the library, the weights and the order")
