@@ -24,6 +24,8 @@ $(READY): requirements.lock pyproject.toml
 loop: $(READY)  ## Attack, harvest, train, gate, promote: one turn on the town (TURN=quick for a short one)
 	$(LOOP)
 
+export OMP_WAIT_POLICY ?= PASSIVE
+
 test: $(READY)  ## Run the tests
 	$(BIN)/python -m pytest
 

@@ -12,6 +12,8 @@ import pytest
 
 # For the processes that tests start, which the guard below cannot see.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# See cli/main.py: torch's threads must not spin while they wait.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Keys of the person who runs the tests must not travel, not even to a server of a test.
 for name in ("OPENAI_API_KEY", "TRIVET_API_KEY", "TRIVET_HOME"):
     os.environ.pop(name, None)

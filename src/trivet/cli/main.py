@@ -7,6 +7,7 @@ as such when it is called, and does no harm to the others.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -106,6 +107,9 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and leaves with its exit code; mistakes are one line on stderr, never a traceback."""
+    # Torch's threads otherwise spin while they wait, which on a machine with other work costs a hundredfold. It is read
+    # when torch is loaded, so it must be said before.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         result = cli.main(args=args, prog_name="trivet", standalone_mode=False)
         code = result if isinstance(result, int) else 0
