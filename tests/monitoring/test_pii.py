@@ -116,7 +116,7 @@ def test_any_text_masks_without_trouble_and_only_once(text: str) -> None:
 
 @pytest.mark.parametrize("piece", ["1", "1 ", "a", "a.", "a@", "a@b.", "+1", "::", "1.1.", "DE12 3456 ", "eyJ", "-"])
 def test_no_shape_backtracks(piece: str) -> None:
-    text = piece * (40_000 // len(piece))
+    text = piece * (20_000 // len(piece))
     for kind in KINDS:
         start = time.perf_counter()
         list(find(text, [kind]))

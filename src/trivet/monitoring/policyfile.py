@@ -111,6 +111,7 @@ def _guard(kind: str, settings: Any, folder: Path) -> Judge:
             f"no guard {kind!r}; known: {', '.join(GUARDS)}, or `module:factory`.{did_you_mean(kind, GUARDS)}"
         )
     try:
-        return getattr(import_module(module), factory)(**arguments)
+        judge: Judge = getattr(import_module(module), factory)(**arguments)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"the guard {kind!r} cannot be imported: {error}") from error
+    return judge

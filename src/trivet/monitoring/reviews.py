@@ -7,6 +7,7 @@ several reviewers for one item, random audit samples, priorities.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 from trivet.core.errors import UserError, did_you_mean
 from trivet.core.events import Complaint, Exchange, Review
@@ -60,6 +61,8 @@ def label(store: Store, event: str, value: str, reviewer: str, comment: str = ""
     about = store.get(event)
     if not isinstance(about, Exchange):
         raise UserError(f"no exchange {event!r} in this store; `trivet review list` shows those that wait")
-    review = Review(event=event, reviewer=reviewer or "anonymous", label=value, comment=comment, run=about.run)
+    review = Review(
+        event=event, reviewer=reviewer or "anonymous", label=cast(Any, value), comment=comment, run=about.run
+    )
     store.add([review])
     return review

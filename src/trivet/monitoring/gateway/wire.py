@@ -16,7 +16,14 @@ from starlette.responses import JSONResponse
 
 from trivet.core.messages import Conversation, Message, Role, Sampling
 
-_ROLES: dict[str, Role] = {"developer": "system", "function": "tool"}
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
 
 
 class _Part(msgspec.Struct):
@@ -48,7 +55,7 @@ class ChatRequest(msgspec.Struct):
     safety_identifier: str | None = None
 
     def conversation(self) -> Conversation:
-        return Conversation(tuple(Message(_ROLES.get(m.role, m.role), _text(m.content)) for m in self.messages))
+        return Conversation(tuple(Message(_ROLES[m.role], _text(m.content)) for m in self.messages))
 
     def sampling(self, default: Sampling) -> Sampling:
         def or_default(value: Any, fallback: Any) -> Any:

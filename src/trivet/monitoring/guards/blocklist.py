@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from trivet.core.errors import ConfigError
 from trivet.core.hazards import Goal, Probe
@@ -25,6 +26,7 @@ from trivet.monitoring.text import View, read
 
 _WORD = re.compile(r"\w+")
 _END = ""
+Tree = dict[str, Any]
 
 
 class Blocklist:
@@ -95,9 +97,9 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         raise ConfigError(f"the blocklist pattern {pattern!r} is not a regular expression: {error}") from error
 
 
-def _grown(phrases: Iterable[str]) -> tuple[dict[str, dict], dict[int, str]]:
+def _grown(phrases: Iterable[str]) -> tuple[Tree, dict[int, str]]:
     """The phrases as a tree of words, and those of scripts without spaces as substrings by their number."""
-    tree: dict = {}
+    tree: Tree = {}
     substrings: dict[int, str] = {}
     for number, phrase in enumerate(phrases, start=1):
         folded = read(phrase).folded.text
@@ -114,7 +116,7 @@ def _grown(phrases: Iterable[str]) -> tuple[dict[str, dict], dict[int, str]]:
     return tree, substrings
 
 
-def _walk(tree: dict, text: str, words: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+def _walk(tree: Tree, text: str, words: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
     """The longest phrase that starts at each word, as (start, end, number of the phrase)."""
     for first, (start, end) in enumerate(words):
         branch, best, at = tree.get(text[start:end]), None, first

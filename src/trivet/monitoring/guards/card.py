@@ -20,6 +20,7 @@ millisecond for a short prompt on one core. It is the first, cheap layer of the 
   conversation get past it. On material of a make it has not seen expect the figures under *Left out*, not those under *Test*.
 - It was trained on English only. Harmful text in other languages passes (see the last tables).
 - Alarming words in harmless requests are its commonest false alarms: see the rows of `over_refusal`.
+- An injection worded like none it has seen passes: see *Left out*, where hardly any is caught.
 - A short payload in a long text is seen in windows of {window} characters; one sentence among much padding may be missed.
 - Labels of several sources are automatic or noisy (the data's own readme says which).
 
@@ -29,7 +30,12 @@ requests from benign), each file at most {cap} rows. Licences of the sources: MI
 CC-BY-4.0, as named in that folder's readme and notices; the weights hold no text of theirs. Some of the prompts were
 written by commercial chat models. Split by normalised text, goal, document, attack, translation and template cluster:
 {split}. Rows whose keys fall into different parts are dropped. Thresholds: at most {target} of the good texts of
-the dev part flagged. The test part was used once.
+the dev part flagged, and twice that share of its over-refusal rows. Nothing was chosen by the test part.
+
+Two things are ours: a small grammar of harmless and harmful uses of the same verbs (in training only), and the attack
+instructions of injection/constructed said alone, as a user's own request, which are good. Documents with such an instruction
+and no sentence that leads it in are kept out of training, since a classifier of words that learnt them would flag ordinary requests;
+what it catches of them stands in the last tables.
 """
 
 

@@ -42,7 +42,9 @@ _LABELS: dict[tuple[str, str], dict[str, bool]] = {
     ("benign", ""): _FINE,
 }
 # Ordinary requests that no part of training sees: the false-alarm rate on them is that on strangers.
-OUTSIDE = ("benign/banking77", "benign/coding_prompts", "benign/oasst_users")
+# So are documents into which a plain instruction was put without a word that leads it in: nothing in such a sentence
+# tells it from a user's own request, and a classifier of words that learnt them would flag ordinary requests.
+OUTSIDE = ("benign/banking77", "benign/coding_prompts", "benign/oasst_users", "injection/constructed_untriggered")
 # Rows that are easily taken for bad: thresholds are set on them apart.
 HARD = ("over_refusal/", "injection/notinject")
 OWN = "own/lookalikes"
@@ -90,9 +92,14 @@ def load(data: Path) -> list[Example]:
         keys = _keys(row, text, number, cluster, goals)
         language = str(row.get("lang", "en")) if task != "benign" else "en"
         language = "en" if language == "English" else language
-        span = tuple(row["attack_span"]) if row["source"] == "constructed" else None
         labels = _LABELS[task, row.get("label", "")]
-        examples.append(Example(text, labels, f"{task}/{row['source']}", keys, language, span))
+        if row["source"] == "constructed":
+            # Said by the user, an instruction is no injection: what gives one away is the sentence that leads it in.
+            direct = (f"text:{normal(row['attack'])}",)
+            examples.append(Example(row["attack"], {"injection": False}, f"{task}/attack_alone", direct))
+        span = tuple(row["attack_span"]) if row["source"] == "constructed" else None
+        source = "constructed_untriggered" if span and not row["trigger"] else row["source"]
+        examples.append(Example(text, labels, f"{task}/{source}", keys, language, span))
     own = (Example(text, {"unsafe": True} if bad else _FINE, OWN, ()) for text, bad in lookalikes())
     return [*_once(examples), *own]
 

@@ -71,7 +71,7 @@ def buckets(text: str, size: int) -> tuple[np.ndarray, np.ndarray]:
         found = _mixed(np.concatenate([words * np.uint64(3), pairs, *grams])) & np.uint64(size - 1)
     places, counts = np.unique(found.astype(np.int64), return_counts=True)
     weights = 1.0 + np.log(counts)
-    return places, (weights / max(np.linalg.norm(weights), 1e-12)).astype(np.float32)
+    return places, (weights / max(float(np.linalg.norm(weights)), 1e-12)).astype(np.float32)
 
 
 def _words(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,11 @@ STRENGTH = 80.0
 LEFT_OUT = {
     "unsafe": ("prompts_safety/advbench", "prompts_safety/red_instruct", "prompts_safety/openai_moderation"),
     "jailbreak": ("jailbreak/sap200", "jailbreak/inthewild", "jailbreak/jbb_artifacts"),
-    "injection": ("injection/constructed", "injection/cyberseceval_prompt_injection"),
+    "injection": (
+        "injection/constructed",
+        "injection/cyberseceval_prompt_injection",
+        "injection/deepset_prompt_injections",
+    ),
 }
 Say = Callable[[str], None]
 

@@ -35,6 +35,8 @@ class Kind(NamedTuple):
 
 def luhn(number: str) -> bool:
     """The checksum of payment cards: every second digit from the right doubled, all digits summed, divisible by ten."""
+    if len(number) < 13 or number[0] not in "123456":
+        return False
     digits = [int(c) for c in number if c.isdigit()]
     issued = digits[0] in (2, 3, 4, 5, 6) or digits[:4] == [1, 8, 0, 0]
     if not issued or not 13 <= len(digits) <= 19:
@@ -157,7 +159,9 @@ _NANP = re.compile(r"(?:1[ .-]?)?(?:\([2-9]\d{2}\)[ ]?|[2-9]\d{2}[ .-])\d{3}[ .-
 
 def phone(text: str) -> bool:
     """With `+` or `00` and 8 to 15 digits (E.164), in North American grouping, or grouped with a leading zero."""
-    text = re.split(r"[ ]?(?:x|ext)", text)[0]
+    if len(text) < 8 or not (text[0] in "+(0" or _NANP.match(text)):
+        return False
+    text = str(re.split(r"[ ]?(?:x|ext)", text)[0])
     digits = sum(c.isdigit() for c in text)
     if text.startswith(("+", "00")) and not text.startswith("000"):
         return 8 <= digits <= 17

@@ -57,17 +57,17 @@ def fit(
     bare = LightClassifier(table, tuple(Head(h, b, 1.0, 0.0, 0.5) for h, b in zip(heads, biases, strict=True)), {})
     raw = np.array([np.max([bare.raw(piece) for piece in pieces(row.text)], axis=0) for row in kept_back])
     finished = []
-    for column, head in enumerate(bare.heads):
-        known = [i for i, row in enumerate(kept_back) if head.name in row.labels]
-        bad = np.array([kept_back[i].labels[head.name] for i in known])
+    for column, one in enumerate(bare.heads):
+        known = [i for i, row in enumerate(kept_back) if one.name in row.labels]
+        bad = np.array([kept_back[i].labels[one.name] for i in known])
         if not known or bad.all() or not bad.any():
-            raise DataError(f"head {head.name!r}: the kept-back rows need good and bad texts, has {len(known)} rows")
+            raise DataError(f"head {one.name!r}: the kept-back rows need good and bad texts, has {len(known)} rows")
         scores = raw[known, column]
         slope, offset = platt(scores, bad)
         probabilities = 1 / (1 + np.exp(-(slope * scores + offset)))
         hard = np.array([kept_back[i].hard for i in known])
         limit = threshold(probabilities[~bad], probabilities[~bad & hard], false_positives)
-        finished.append(Head(head.name, head.bias, slope, offset, limit))
+        finished.append(Head(one.name, one.bias, slope, offset, limit))
     return LightClassifier(table, tuple(finished), dict(notes or {}))
 
 
