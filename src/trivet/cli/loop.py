@@ -48,6 +48,7 @@ def loop(
     from rich.console import Console
 
     from trivet.core.config import load
+    from trivet.core.store.artefacts import write_text
     from trivet.core.store.events import open_home
     from trivet.loop import report
     from trivet.loop.board import Board
@@ -69,7 +70,7 @@ def loop(
         report.show(row, console)
     console.print(f"report: {done[-1]['html']}", highlight=False, soft_wrap=True)
     if json_path:
-        json_path.write_text(json.dumps(report.json_of(figures), indent=1), encoding="utf-8")
+        write_text(json_path, json.dumps(report.json_of(figures), indent=1))
 
 
 def _ground(recipe: Any) -> Any:

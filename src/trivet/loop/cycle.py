@@ -27,6 +27,7 @@ from trivet.core.store.events import Store
 from trivet.core.store.registry import Registry
 from trivet.loop import build, gate, harvest, measure, promote, report
 from trivet.loop.board import Board
+from trivet.loop.files import writing
 from trivet.loop.front import behind_gateway, guards_of
 from trivet.loop.pairs import write_pairs
 from trivet.loop.recipe import Recipe
@@ -56,7 +57,8 @@ class Turn:
     @property
     def folder(self) -> Path:
         place = self.home / "turns" / self.name
-        place.mkdir(parents=True, exist_ok=True)
+        with writing(place):
+            place.mkdir(parents=True, exist_ok=True)
         return place
 
     @property
@@ -92,7 +94,8 @@ def turn(name: str, recipe: Recipe, ground: Ground, home: Path, store: Store, bo
     this.once(
         "attack", lambda: _attack(this, jobs, target), lambda r: f"{r['attempts']} attempts, {r['through']} got through"
     )
-    found = harvest.gather(store, f"{name}/attack", before=_used_before(this))
+    counted = store.stage(name, "harvest") or {}
+    found = harvest.gather(store, f"{name}/attack", before=_used_before(this), only=counted.get("reviews"))
     reaped = this.once("harvest", lambda: {**found.row(), "reviews": harvest.reviews_used(found)}, _harvest_note)
     built = this.once("build", lambda: _build(this, found, learn), lambda r: f"{r['pairs']} pairs")
 
@@ -294,8 +297,10 @@ def turns(count: int, recipe: Recipe, ground: Ground, home: Path, store: Store, 
 @contextmanager
 def _alone_in(home: Path) -> Iterator[None]:
     """One loop per home: a second one is told so. The lock goes with the process, however it ends."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "loop.lock").open("w") as lock:
+    with writing(home):
+        home.mkdir(parents=True, exist_ok=True)
+        lock = (home / "loop.lock").open("w")
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as taken:

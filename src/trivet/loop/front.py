@@ -16,6 +16,7 @@ from trivet.core.messages import digest_of
 from trivet.core.models.endpoint import Endpoint
 from trivet.core.protocols import Ground, Model
 from trivet.core.store.events import Store
+from trivet.loop.files import writing
 from trivet.monitoring.gateway.app import build_app
 from trivet.monitoring.gateway.chat import Settings
 from trivet.monitoring.gateway.serve import Serving
@@ -33,8 +34,10 @@ def guards_of(ground: Ground, home: Path) -> Policy:
     if ground.guard_rows:
         place = home / "guards" / f"{ground.name}-{digest_of([list(row) for row in ground.guard_rows])[:12]}.npz"
         if not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            train(ground.guard_rows, name="unsafe").save(place)
+            fresh = place.with_suffix(".part")  # renamed when it is whole: a killed turn leaves no half of it
+            with writing(place):
+                train(ground.guard_rows, name="unsafe").save(fresh)
+                fresh.replace(place)
         layers.append(Layer("classifier", ClassifierGuard(LightClassifier.load(place)), "input", "block"))
     if ground.blocklist:
         layers.append(Layer("blocklist", Blocklist(phrases=ground.blocklist), "output", "block"))

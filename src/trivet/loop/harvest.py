@@ -10,7 +10,7 @@ Not covered: exchanges recorded without their text (`record: none`), which canno
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,13 +57,14 @@ class Harvest:
         }
 
 
-def gather(store: Store, run: str, *, before: Iterable[str] = ()) -> Harvest:
+def gather(store: Store, run: str, *, before: Iterable[str] = (), only: Collection[str] | None = None) -> Harvest:
     """The harvest of one attack run, with the reviews of production traffic that no earlier harvest has used (`before`).
 
-    In the order of ids and not of arrival, so that an interrupted run gives the same harvest as a smooth one.
+    In the order of ids and not of arrival, so that an interrupted run gives the same harvest as a smooth one. `only` are
+    the reviewed events of a harvest that has been counted already: reviews that came since wait for the next turn.
     """
     attempts = sorted((e for e in store.events("attempt", run) if isinstance(e, Attempt)), key=lambda e: e.id)
-    reviewed = list(_reviewed(store, set(before)))
+    reviewed = [f for f in _reviewed(store, set(before)) if only is None or f.event in only]
     harmful = [_failure(a) for a in attempts if a.suite == "attack" and a.verdict.label in ("complied", "partial")]
     refused = [_failure(a) for a in attempts if a.suite == "overrefusal" and a.verdict.label == "refused"]
     return Harvest(

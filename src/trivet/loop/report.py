@@ -16,6 +16,7 @@ from rich.table import Table
 from trivet.core import report as html
 from trivet.core.events import Attempt, Run
 from trivet.core.stats import Rate, rate_of
+from trivet.core.store.artefacts import write_text
 from trivet.loop import gate
 from trivet.robustness.suites.summary import settled
 
@@ -144,8 +145,8 @@ def _finished(this: Turn, figures: dict[str, Any], page: str) -> dict[str, Any]:
     if figures.get("stages"):
         (this.folder / "picture.svg").write_text(html.picture(_bars(this)), encoding="utf-8")
     place = this.folder / "report.html"
-    place.write_text(page, encoding="utf-8")
-    (this.folder / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    write_text(place, page)
+    write_text(this.folder / "figures.json", json.dumps(figures, indent=1))
     this.store.add([Run(id=f"{this.name}:figures", run=this.name, name="loop", figures=figures)])
     return {"figures": figures, "html": str(place)}
 
