@@ -136,6 +136,43 @@ def command(home: Path, arguments: Sequence[str], moment: Moment | None = None, 
     return "done" if ended.returncode == 0 else f"exit {ended.returncode}: {ended.stderr.strip()[-400:]}"
 
 
+def series(
+    home: Path, arguments: Sequence[str], deaths: Sequence[str], *, seconds: float = 600.0
+) -> tuple[dict[str, str], str]:
+    """As `command` for each moment and once without: how each ended. Every one is a process of its own, forked from one
+    that has done the imports, which take longer than a small turn does."""
+    words = [sys.executable, str(Path(__file__).absolute()), "--series", ",".join(deaths), "loop", "--home", str(home)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}  # no pool of threads that a fork would lose
+    ended = subprocess.run([*words, *arguments], env=env, capture_output=True, text=True, timeout=seconds, check=False)
+    return json.loads(ended.stdout.splitlines()[-1]) if ended.returncode == 0 else {}, ended.stderr
+
+
+def _series(deaths: Sequence[str], words: Sequence[str]) -> None:
+    """The process that forks."""
+    import transformers.models.llama.modeling_llama  # noqa: F401
+
+    import trivet.alignment.preference
+    import trivet.core.models.local
+    import trivet.loop.cycle
+    from trivet.cli.main import main as trivet
+
+    ends = {}
+    for death in [*deaths, ""]:
+        if not (child := os.fork()):
+            sys.stdout = sys.stderr
+            if death:
+                arm(Moment.parse(death))
+            try:
+                trivet(list(words))
+            except SystemExit as end:
+                sys.stderr.flush()
+                os._exit(int(end.code or 0))
+            os._exit(70)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        ends[death] = {-signal.SIGKILL: "killed", 0: "done"}.get(code, f"exit {code}")
+    print(json.dumps(ends))
+
+
 # --------------------------------------------------------------------------------------------------------- comparing
 
 
@@ -220,6 +257,9 @@ def main() -> int:
         from trivet.cli.main import main as trivet
 
         trivet(sys.argv[2:])
+    if sys.argv[1:2] == ["--series"]:
+        _series(sys.argv[2].split(","), sys.argv[3:])
+        return 0
 
     parser = argparse.ArgumentParser(description="kill -9 at each stage of a turn, then the same command")
     parser.add_argument("--json", type=Path, help="write the table here")

@@ -36,6 +36,7 @@ def guards_of(ground: Ground, home: Path) -> Policy:
         if not place.exists():
             fresh = place.with_suffix(".part")  # renamed when it is whole: a killed turn leaves no half of it
             with writing(place):
+                place.parent.mkdir(parents=True, exist_ok=True)
                 train(ground.guard_rows, name="unsafe").save(fresh)
                 fresh.replace(place)
         layers.append(Layer("classifier", ClassifierGuard(LightClassifier.load(place)), "input", "block"))
