@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 HOME_DIR ?= .trivet
 TURN   ?= full
+# Torch's threads must not spin while they wait (see cli/main.py).
+export OMP_WAIT_POLICY ?= PASSIVE
 LOOP   := $(BIN)/trivet loop --recipe configs/loop_$(TURN).yaml --home $(HOME_DIR)/$(TURN)
 
 .PHONY: help loop test lint format docs town clean
@@ -23,8 +25,6 @@ $(READY): requirements.lock pyproject.toml
 
 loop: $(READY)  ## Attack, harvest, train, gate, promote: one turn on the town (TURN=quick for a short one)
 	$(LOOP)
-
-export OMP_WAIT_POLICY ?= PASSIVE
 
 test: $(READY)  ## Run the tests
 	$(BIN)/python -m pytest

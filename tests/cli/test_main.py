@@ -89,7 +89,7 @@ def test_a_missing_extra_is_told_in_one_line(
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(UserError("a, b"), 2), (StoreError("a, b"), 1), (Interrupted("a, b"), 130)]
+    ("error", "code"), [(UserError("a, b"), 2), (StoreError("a, b"), 2), (Interrupted("a, b"), 130)]
 )
 def test_our_errors_are_one_line(
     capsys: pytest.CaptureFixture[str], verb: Callable[..., None], error: Exception, code: int

@@ -13,7 +13,7 @@ class Sizes:
     """How much is asked. Attacks are spread evenly over goals, families and wordings."""
 
     harvest_attacks: int = option(700, "attacks on the train part")
-    harvest_probes: int = option(320, "harmless requests of the train part, half of them look-alikes")
+    harvest_probes: int = option(640, "harmless requests of the train part, half of them look-alikes")
     heldout_attacks: int = option(420, "attacks on the held-out part; these are the reported figures")
     heldout_lookalikes: int = option(210, "held-out look-alikes: over-refusal")
     heldout_benign: int = option(240, "held-out ordinary requests: capability")
@@ -36,9 +36,9 @@ class Pairs:
 class Training:
     """How the challenger is trained: DPO from the champion, which is also the reference."""
 
-    beta: float = option(0.1, "DPO's beta")
+    beta: float = option(0.3, "DPO's beta: how strongly the champion holds")
     nll_weight: float = option(0.2, "weight of the likelihood of the chosen reply beside the DPO loss")
-    lr: float = option(1e-3, "highest learning rate; 5e-6 suits models of a billion parameters with all weights")
+    lr: float = option(3e-4, "highest learning rate; 5e-6 suits models of a billion parameters with all weights")
     epochs: float = option(2.0, "passes over the pairs")
     batch_size: int = option(16, "pairs per step")
     lora: int = option(0, "rank of the adapters; 0 trains all weights")

@@ -249,8 +249,9 @@ def _curves(metrics: Path) -> str:
     plots = []
     for caption, keys in (
         ("loss", ("loss", "heldout_loss")),
-        ("reward margin and accuracy", ("margin", "accuracy", "heldout_accuracy")),
-        ("log-probability of the replies, per pair", ("logp_chosen", "logp_rejected")),
+        ("reward margin", ("margin", "heldout_margin")),
+        ("accuracy: share of pairs whose chosen reply is preferred", ("accuracy", "heldout_accuracy")),
+        ("log-probability of a reply (nats); if both fall, see docs/dpo.md", ("chosen", "rejected")),
     ):
         series = {key: [(row["step"], row[key]) for row in rows if key in row] for key in keys}
         drawn = {key: line for key, line in series.items() if line}
@@ -293,15 +294,16 @@ def _times(figures: Mapping[str, Any]) -> str:
 def show(figures: Mapping[str, Any], console: Console) -> None:
     """The turn's table and the gate's reasoning, on a terminal."""
     guards = figures.get("behind_guards")
-    table = Table(title=f"{figures['turn']}, held-out tasks, 95 % intervals")
-    for heading in ("", "before", "after", *(("before, behind guards", "after, behind guards") if guards else ())):
-        table.add_column(heading)
+    table = Table(title=f"{figures['turn']}, held-out tasks, in % with 95 % intervals")
+    for heading in ("", "n", "before", "after", *(("before + guards", "after + guards") if guards else ())):
+        table.add_column(heading, no_wrap=True)
     for suite, words in SUITES.items():
         cells = [figures[suite], *([guards[suite]] if guards else [])]
-        table.add_row(words, *(_cell(pair[when]) for pair in cells for when in ("before", "after")))
+        number = str(figures[suite]["before"]["n"])
+        table.add_row(words, number, *(_cell(pair[when]) for pair in cells for when in ("before", "after")))
     table.add_section()
     for name, pair in figures["per_category"].items():
-        table.add_row(f"  {name}", _cell(pair["before"]), _cell(pair["after"]))
+        table.add_row(f"  {name}", str(pair["before"]["n"]), _cell(pair["before"]), _cell(pair["after"]))
     console.print(table)
     outcome = "[green]promoted[/]" if figures["promoted"] else "[red]not promoted[/]"
     console.print(f"{figures['model']} {outcome}", highlight=False)
@@ -312,7 +314,7 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
 def _cell(row: Mapping[str, Any]) -> str:
     if not row["n"]:
         return "not measured"
-    return f"{row['rate']:.1%} [{row['low']:.1%}, {row['high']:.1%}] n={row['n']}"
+    return f"{100 * row['rate']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
 
 
 def json_of(turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
