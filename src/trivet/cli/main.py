@@ -139,7 +139,8 @@ def _tell(error: Exception) -> int:
 
 
 def _say(text: str) -> None:
-    click.echo(f"error: {text}", err=True)
+    """One line, even where the words of others within it have several."""
+    click.echo(f"error: {' '.join(text.splitlines())}", err=True)
 
 
 if __name__ == "__main__":

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trivet.alignment.sources import preferences
-from trivet.core.errors import UserError
+from trivet.core.errors import Blocked, UserError
+from trivet.core.messages import Conversation, Sampling
 from trivet.core.models.resolve import model_folder, resolve
 from trivet.core.protocols import Ground, Model
 from trivet.core.store.events import Store
-from trivet.core.store.registry import Registry
+from trivet.core.store.registry import Registry, Version
 from trivet.loop import build, gate, harvest, measure, promote, report
 from trivet.loop.board import Board
 from trivet.loop.files import writing
@@ -85,10 +86,10 @@ class Turn:
 def turn(name: str, recipe: Recipe, ground: Ground, home: Path, store: Store, board: Board) -> dict[str, Any]:
     """Turn the ring once and return its figures (docs/figures.md)."""
     this = Turn(name, recipe, ground, home, store, board)
+    learn, unseen = (_attacks(this, part) for part in ("train", "heldout"))
     opened = this.once("open", lambda: _open(this), lambda r: f"champion {r['champion']}")
     _same_recipe(this, opened)
     champion, target = opened["spec"], recipe.target or opened["spec"]
-    learn, unseen = (_attacks(this, part) for part in ("train", "heldout"))
 
     jobs = measure.harvest_jobs(ground, learn, recipe.sizes, recipe.seed)
     this.once(
@@ -118,20 +119,44 @@ def turn(name: str, recipe: Recipe, ground: Ground, home: Path, store: Store, bo
 
 
 def _open(this: Turn) -> dict[str, Any]:
-    """Who is champion; a home without one takes the recipe's model as its first."""
-    registry = Registry(this.store)
+    """Who is champion; a home without one takes the recipe's model as its first.
+
+    Whatever the turn names is tried before anything is stored, so that a mistake binds the home to nothing.
+    """
+    registry, recipe = Registry(this.store), this.recipe
     champion = registry.champion()
+    if recipe.policy:
+        Policy.load(recipe.policy)
+    for spec in dict.fromkeys((recipe.target, _spec(champion) if champion else recipe.model)):
+        if spec:
+            asyncio.run(_greeted(resolve(spec, home=this.home, threads=recipe.threads or None)))
     if champion is None:
         with this.store.transaction():
-            folder = this.recipe.model if "://" in this.recipe.model else model_folder(this.recipe.model, this.home)
-            registry.register(SEED_VERSION, folder, notes={"spec": this.recipe.model})
+            folder = model_folder(recipe.model, this.home) if _trainable(recipe.model) else recipe.model
+            registry.register(SEED_VERSION, folder, notes={"spec": recipe.model})
             champion = registry.promote(SEED_VERSION, ["the first champion of this home"], run=this.name)
     return {
         "champion": champion.name,
         "folder": champion.folder,
-        "spec": champion.folder if Path(champion.folder).is_dir() else champion.notes.get("spec", champion.folder),
-        "recipe": _plain(this.recipe),
+        "spec": _spec(champion),
+        "recipe": _plain(recipe),
     }
+
+
+def _spec(version: Version) -> str:
+    """What `resolve` takes for a version."""
+    return version.folder if Path(version.folder).is_dir() else str(version.notes.get("spec", version.folder))
+
+
+async def _greeted(model: Model) -> None:
+    """The model is there and says a word; else ModelNotFound or TargetError."""
+    try:
+        await model.reply(Conversation.user("Hello."), Sampling(max_tokens=1))
+    except Blocked:
+        pass  # guards of its own: it is there
+    finally:
+        if close := getattr(model, "aclose", None):
+            await close()
 
 
 def _attack(this: Turn, jobs: Sequence[Job], target: str) -> dict[str, Any]:

@@ -55,4 +55,5 @@ def behind_gateway(
     app = build_app(model, policy, store, model_name=NAME, settings=settings)
     headers = {"x-trivet-run": run, "x-trivet-mode": mode}
     with Serving(app) as serving:
-        yield Endpoint(f"{serving.url}/v1", NAME, headers=headers, concurrency=concurrency, timeout=300.0)
+        # One retry, for a connection that closes while it is used: what the model behind may need more for, it has itself.
+        yield Endpoint(f"{serving.url}/v1", NAME, headers=headers, concurrency=concurrency, timeout=300.0, retries=1)

@@ -49,10 +49,17 @@ def from_files(recipe: Recipe) -> Ground:
     alike = load_probes(recipe.lookalikes, "lookalike") if recipe.lookalikes else overrefusal.packaged()
     plain = load_probes(recipe.benign, "benign") if recipe.benign else capability.packaged()
     rules = RefusalRules()
+    train = Split(*(tuple(_part(rows, "train")) for rows in (goals, plain, alike)))  # type: ignore[arg-type]
+    heldout = Split(*(tuple(_part(rows, "heldout")) for rows in (goals, plain, alike)))  # type: ignore[arg-type]
+    for name, part in (("train", train), ("held-out", heldout)):
+        if not part.goals:
+            raise ConfigError(
+                f"{recipe.goals} has {len(goals)} goals and none of them falls into the {name} part; give it some dozens"
+            )
     return Ground(
         name="files",
-        train=Split(*(tuple(_part(rows, "train")) for rows in (goals, plain, alike))),  # type: ignore[arg-type]
-        heldout=Split(*(tuple(_part(rows, "heldout")) for rows in (goals, plain, alike))),  # type: ignore[arg-type]
+        train=train,
+        heldout=heldout,
         judge=rules,
         eye=rules,
         refusal=refusal,

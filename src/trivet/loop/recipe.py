@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from trivet.core.config import option
+from trivet.core.errors import ConfigError
 from trivet.loop.gate import Rules
 
 
@@ -20,6 +22,10 @@ class Sizes:
     max_tokens: int = option(64, "longest reply, in tokens")
     concurrency: int = option(32, "requests in flight through the gateway")
 
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            _within(name, value, 0 if name == "harvest_probes" else 1)
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -30,6 +36,11 @@ class Pairs:
     )
     framed_share: float = option(0.5, "of those, how many stand in an attack's wording, so that wordings mean nothing")
     most: int = option(1600, "most pairs in all; a larger harvest is thinned evenly")
+
+    def __post_init__(self) -> None:
+        _within("harmless_share", self.harmless_share, 0, 0.99)
+        _within("framed_share", self.framed_share, 0, 1)
+        _within("most", self.most, 1)
 
 
 @dataclass(frozen=True)
@@ -43,8 +54,17 @@ class Training:
     batch_size: int = option(16, "pairs per step")
     lora: int = option(0, "rank of the adapters; 0 trains all weights")
     max_length: int = option(512, "longest pair in tokens; longer ones are dropped and counted")
-    dtype: str = option("fp32", "arithmetic: fp32 or bf16")
+    dtype: Literal["fp32", "bf16"] = option("fp32", "arithmetic: fp32 or bf16")
     heldout_share: float = option(0.05, "share of the pairs kept back for the training curves")
+
+    def __post_init__(self) -> None:
+        for name in ("beta", "lr", "epochs"):
+            _within(name, getattr(self, name), 1e-12)
+        for name in ("batch_size", "max_length"):
+            _within(name, getattr(self, name), 1)
+        for name in ("nll_weight", "lora"):
+            _within(name, getattr(self, name), 0)
+        _within("heldout_share", self.heldout_share, 0, 0.9)
 
 
 @dataclass(frozen=True)
@@ -73,3 +93,10 @@ class Recipe:
     pairs: Pairs = field(default_factory=Pairs)
     training: Training = field(default_factory=Training)
     gate: Rules = field(default_factory=Rules)
+
+
+def _within(name: str, value: Any, least: float, most: float | None = None) -> None:
+    """A mistake is told before a turn begins, not when its stage comes."""
+    if value < least or (most is not None and value > most):
+        bounds = f"at least {least:g}" if most is None else f"between {least:g} and {most:g}"
+        raise ConfigError(f"{name} is {value:g}, and must be {bounds}")

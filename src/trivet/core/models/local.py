@@ -13,6 +13,7 @@ differ between batches of other sizes, and so may a stream's where two tokens ar
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import secrets
 import threading
@@ -211,9 +212,11 @@ class LocalModel:
 
 def _load(folder: str | Path, device: torch.device, dtype: torch.dtype | None) -> tuple[Any, Any]:
     """(model, tokenizer). On a CPU the arithmetic is float32 unless told otherwise: it is faster there."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, logging
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry; the exception says it once
     place = Path(folder).expanduser()
     if not place.exists() and (place.is_absolute() or len(place.parts) != 2):
         raise ModelNotFound(f"there is no model folder {place}; give a Hugging Face folder or a hub name OWNER/NAME")
