@@ -249,14 +249,17 @@ def _gate(this: Turn, trained: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _served(this: Turn, folder: str, run: str, mode: Mode) -> Iterator[Model]:
-    model = resolve(folder, home=this.home, threads=this.recipe.threads or None)
     policy = Policy.load(this.recipe.policy) if this.recipe.policy else guards_of(this.ground, this.home)
-    with behind_gateway(
-        model, policy, this.store, run=run, mode=mode, concurrency=this.recipe.sizes.concurrency
-    ) as front:
-        yield front
-    if close := getattr(model, "close", None):
-        close()
+    model = resolve(folder, home=this.home, threads=this.recipe.threads or None)
+    try:
+        with behind_gateway(
+            model, policy, this.store, run=run, mode=mode, concurrency=this.recipe.sizes.concurrency
+        ) as front:
+            yield front
+    finally:
+        # Also after a failure: torch aborts a process that ends while one of its threads is at work.
+        if close := getattr(model, "close", None):
+            close()
 
 
 def _attacks(this: Turn, part: Literal["train", "heldout"]) -> list[NamedAttack]:

@@ -7,6 +7,7 @@ part and kept in the home; a policy file takes their place.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,18 @@ def behind_gateway(
     settings = Settings(record="full", allow_shadow_header=True, console=False)
     app = build_app(model, policy, store, model_name=NAME, settings=settings)
     headers = {"x-trivet-run": run, "x-trivet-mode": mode}
-    with Serving(app) as serving:
+    with _quiet(), Serving(app) as serving:
         # One retry, for a connection that closes while it is used: what the model behind may need more for, it has itself.
         yield Endpoint(f"{serving.url}/v1", NAME, headers=headers, concurrency=concurrency, timeout=300.0, retries=1)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The gateway's log stays silent: what fails in it reaches the loop as an exception, or the store as an alert."""
+    log = logging.getLogger("trivet.monitoring")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

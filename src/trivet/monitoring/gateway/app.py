@@ -9,6 +9,7 @@ login either), tools, several choices, the Responses and embeddings routes, rate
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from trivet.core.errors import StoreError
 from trivet.core.events import Complaint, Exchange
 from trivet.core.protocols import Model
 from trivet.core.store.events import Store
@@ -28,6 +30,8 @@ from trivet.monitoring.guards.pii import masked
 from trivet.monitoring.policy import Policy
 from trivet.monitoring.recorder import Recorder
 from trivet.monitoring.web.console import console_routes
+
+_log = logging.getLogger("trivet.monitoring")
 
 
 def build_app(
@@ -54,7 +58,10 @@ def build_app(
             yield
         finally:
             if recorder:
-                await asyncio.to_thread(recorder.close)
+                try:
+                    await asyncio.to_thread(recorder.close)
+                except StoreError as error:
+                    _log.error("%s", error)  # the server would print a traceback, and every client has been told
 
     routes: list[BaseRoute] = [
         Route("/v1/chat/completions", gateway.chat, methods=["POST"]),

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from trivet.core.errors import Blocked, StoreError, TargetError
@@ -266,10 +266,13 @@ async def limited_body(request: Request, limit: int) -> bytes:
     if request.headers.get("content-length", "0").isdigit() and int(request.headers.get("content-length", "0")) > limit:
         raise too_large
     body = bytearray()
-    async for data in request.stream():
-        body += data
-        if len(body) > limit:
-            raise too_large
+    try:
+        async for data in request.stream():
+            body += data
+            if len(body) > limit:
+                raise too_large
+    except ClientDisconnect:
+        raise Refused(499, "The client closed the request.", kind="client_error") from None
     return bytes(body)
 
 
