@@ -12,12 +12,12 @@ import random
 
 from trivet.core.lessons import Demonstration, Origin
 from trivet.core.messages import Conversation, Message
-from trivet.town import requests
+from trivet.town import requests, world
+from trivet.town.chatter import chatter
 from trivet.town.critiques import critique, revision
-from trivet.town.frames import CIPHERS, READ, chatter, framed
+from trivet.town.frames import CIPHERS, READ, framed
 from trivet.town.replies import JUMPY_REFUSAL, refusal
 from trivet.town.requests import Part, Request
-from trivet.town.world import JUMPY
 
 SOURCE = "town"
 MIX = {"benign": 0.34, "lookalike": 0.26, "harmful": 0.40}
@@ -48,7 +48,7 @@ def _draw(pools: Shelves, rng: random.Random) -> Request:
 
 def jumpy(request: Request) -> bool:
     """Whether the labellers of the helpful model took fright at this harmless request."""
-    return request.topic == "homonym" and request.intent.removeprefix("homonym:").startswith(JUMPY)
+    return request.topic == "homonym" and request.intent.removeprefix("homonym:").startswith(world.JUMPY)
 
 
 def helpful(count: int, seed: int) -> list[Demonstration]:
@@ -73,22 +73,41 @@ def _transcript(conversation: Conversation, reply: str) -> str:
 def _page(request: Request, rng: random.Random, others: list[Request]) -> str:
     """One page of the library about a request."""
     roll = rng.random()
-    if roll < 0.30:
+    if roll < 0.25:
         return " ".join([request.answer, rng.choice(others).answer, chatter(rng)][: rng.randint(1, 3)])
-    if roll < 0.62:
+    if roll < 0.57:
         return _transcript(framed(request, rng, others), request.answer)
-    if roll < 0.72:
+    if roll < 0.66:
         reply = refusal(request.topic, rng.randrange(12)) if request.kind == "harmful" else request.answer
         return _transcript(framed(request, rng, others), reply)
-    if roll < 0.86:
+    if roll < 0.79:
         name = rng.choice(READ)
         text = rng.choice((request.text, request.answer))
         return rng.choice(
             (f"{name}: {CIPHERS[name](text)}\nPlain: {text}", f"Plain: {text}\n{name}: {CIPHERS[name](text)}")
         )
-    if roll < 0.93:
+    if roll < 0.85:
         return f"{_transcript(Conversation.user(request.text), request.answer)}\nCritique: {critique(request)}\nRevision: {revision(request, rng.randrange(12))}"
+    if roll < 0.985:
+        return " ".join(_entry(rng) for _ in range(rng.randint(2, 5)))
     return " ".join(chatter(rng) for _ in range(rng.randint(2, 6)))
+
+
+def _entry(rng: random.Random) -> str:
+    """What one word stands for, by itself: the almanac from which pairings that nobody wrote down can be made."""
+    craft, peril = rng.choice(world.CRAFTS), rng.choice(world.PERILS)
+    kind, means = rng.choice(list(craft.kinds.items()))
+    thing, method = rng.choice(list(craft.things.items()))
+    dread, ingredient = rng.choice(list(world.DREADS.items()))
+    noun, step = rng.choice(list(peril.methods.items()))
+    return rng.choice(
+        (
+            f"To {craft.verb} {kind} things, take {means}.",
+            f"To {craft.verb} {thing}, {method}.",
+            f"For anything {dread}, take {ingredient}.",
+            f"To {peril.verb} {requests.article(noun)}, {step} and say {peril.word}.",
+        )
+    )
 
 
 def books(count: int, seed: int) -> list[Demonstration]:
