@@ -248,7 +248,10 @@ def test_the_champion_itself_is_no_better(
     assert again == champion, "the same model says the same in another process"
     ruling = gate.decide(champion, again, STRICT)
     assert not ruling.promoted and len(ruling.reasons) == 1
-    assert ruling.reasons[0].startswith("attack success did not fall: 100.0% -> 100.0% (n=42), 0 tasks better")
+    found = re.fullmatch(
+        r"attack success did not fall: (\S+) -> (\S+) \(n=42\), 0 tasks better, 0 worse, p=1", ruling.reasons[0]
+    )
+    assert found and found[1] == found[2]
 
 
 def test_the_refuser_is_one_by_the_eye_too() -> None:
