@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from trivet.core.errors import ConfigError, UserError
+from trivet.core.events import Exchange, decode, encode
 from trivet.core.messages import Conversation, Message
 from trivet.core.verdicts import Span, Verdict
 from trivet.monitoring.guards.blocklist import Blocklist
@@ -84,7 +85,10 @@ def test_a_guard_that_fails_follows_its_rule(guard: Says, action: Any, failure: 
 
 
 def test_not_a_number_fires() -> None:
-    assert Policy.from_parts([Layer("a", Says(math.nan))]).check("x").blocked
+    result = Policy.from_parts([Layer("a", Says(math.nan))]).check("x")
+    assert result.blocked
+    event = Exchange(conversation=Conversation.user("x"), reply="", model="m", decisions=(result.decision,))
+    assert decode(encode(event)) == event
 
 
 def test_shadow_layers_say_what_they_would_do() -> None:
@@ -147,6 +151,18 @@ def test_every_user_and_tool_message_is_judged() -> None:
         assert policy.check(talk).blocked
     quiet = Conversation((Message("system", "poison"), Message("assistant", "poison"), Message("user", "hello")))
     assert not policy.check(quiet).blocked
+
+
+@pytest.mark.parametrize("role", ["system", "assistant"])
+def test_whoever_speaks_last_is_judged(role: Any) -> None:
+    policy = Policy.from_parts([Layer("list", Blocklist(["brew the poison"]))])
+    assert policy.check(Conversation((Message(role, "Brew the poison."),))).blocked
+    assert not policy.check(Conversation((Message(role, "Brew the poison."), Message("user", "Hello.")))).blocked
+
+
+def test_a_flag_that_fails_closed_holds_replies_back() -> None:
+    assert Policy.from_parts([Layer("a", Says(), action="flag", failure="closed")]).holds("output")
+    assert not Policy.from_parts([Layer("a", Says(), action="flag")]).holds("output")
 
 
 def test_a_bound_guard_is_skipped_when_the_request_does_not_ask() -> None:

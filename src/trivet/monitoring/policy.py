@@ -10,14 +10,16 @@ put cheap ones first; a later layer sees the text as earlier ones left it. A gua
 or is asked to mask without saying what, follows the layer's failure rule: `closed` blocks, `open` lets pass; either way
 its verdict is `error` and is recorded. A layer in `shadow` mode decides as ever, but only `Decision.would` shows it.
 
-At the input every message of the user and of tools is judged, since earlier turns come from the client too; at the
-output the last message. Not covered: messages of the system and earlier replies are taken as they are.
+At the input every message of the user and of tools is judged, since earlier turns come from the client too, and the
+last message whoever speaks it, since it is what the model goes on from; at the output the last message. Not covered:
+other messages of the system and earlier replies are taken as they are, so let only applications that you trust set roles.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -81,7 +83,8 @@ class Layer:
 
     @property
     def enforces(self) -> bool:
-        return self.mode == "enforce" and self.action != "flag"
+        """Whether it can change or stop a text; a layer that flags can, by failing closed."""
+        return self.mode == "enforce" and (self.action != "flag" or self.on_failure == "closed")
 
     def at(self, place: Place) -> bool:
         return self.place in (place, "both")
@@ -207,7 +210,8 @@ class _Pass:
     def _judged(self) -> Sequence[int]:
         if self.place == "output":
             return [len(self.messages) - 1] if self.messages else []
-        return [i for i, message in enumerate(self.messages) if message.role in ("user", "tool")]
+        last = len(self.messages) - 1
+        return [i for i, message in enumerate(self.messages) if message.role in ("user", "tool") or i == last]
 
     def _decide(self, layer: Layer, outcome: Action, why: str) -> None:
         """Note an outcome. An enforced layer that decides more strongly than those before it names the decision."""
@@ -235,7 +239,8 @@ async def _judged(layer: Layer, guard: Judge, conversation: Conversation) -> Ver
         # A guard is foreign code and may raise anything. Its message could quote the user, so only its type is kept.
         _log.warning("guard %s raised %s", layer.name, type(error).__name__)
         return Verdict("error", 1.0, layer.name, why=f"raised {type(error).__name__}")
-    return replace(verdict, judge=layer.name)
+    # JSON has no NaN: a record that held one could never be read again.
+    return replace(verdict, judge=layer.name, score=verdict.score if math.isfinite(verdict.score) else 1.0)
 
 
 def _outcome(layer: Layer, verdict: Verdict) -> tuple[Action, str]:
@@ -243,7 +248,6 @@ def _outcome(layer: Layer, verdict: Verdict) -> tuple[Action, str]:
     closed = layer.on_failure == "closed"
     if verdict.label == "error":
         return ("block" if closed else "allow"), f"guard failed ({verdict.why}), failure rule {layer.on_failure}"
-    # `not <` rather than `>=`: a guard that answers NaN fires.
     if verdict.score < layer.limit:
         return "allow", ""
     why = verdict.why or f"{verdict.label} {verdict.score:.2f} (threshold {layer.limit:.2f})"
