@@ -400,6 +400,16 @@ def test_what_is_kept_of_the_words(store: Store, record: str, asked: str, replie
     assert (exchange.conversation.last_user, exchange.reply, exchange.raw) == (asked, replied, None)
 
 
+@pytest.mark.parametrize(
+    ("record", "kept"),
+    [("full", "TargetError: a@b.co?"), ("masked", "TargetError: <EMAIL_1>?"), ("none", "TargetError")],
+)
+def test_a_failure_that_quotes_the_user_is_kept_like_other_words(store: Store, record: str, kept: str) -> None:
+    with served(Scripted([TargetError("a@b.co?")]), INPUT_ONLY, store, record=record) as http:
+        ask(http, "I am a@b.co")
+    assert [exchange.error for exchange in exchanges(store)] == [kept]
+
+
 def test_many_at_once_are_each_answered_and_recorded_once(store: Store) -> None:
     model = Scripted(lambda c: f"you said {c.last_user}")
     with served(model, store=store) as http, ThreadPoolExecutor(16) as pool:

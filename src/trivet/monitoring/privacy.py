@@ -37,6 +37,13 @@ def kept(
     return conversation, reply, raw if raw != reply else None
 
 
+def kept_error(record: Record, names: Placeholders, error: str) -> str:
+    """A failure as it may be stored: `Type: words`, where the words can be those of a server that quotes its request."""
+    if record == "none":
+        return error.partition(":")[0]
+    return masked(error, names) if record == "masked" else error
+
+
 def pseudonym(key: bytes, user: str) -> str:
     """A stable stand-in for a user id; empty for nobody."""
     return hmac.new(key, user.encode(), hashlib.sha256).hexdigest()[:24] if user else ""

@@ -26,7 +26,7 @@ from trivet.monitoring.gateway import wire
 from trivet.monitoring.gateway.wire import ChatRequest, Refused
 from trivet.monitoring.guards.pii import Placeholders
 from trivet.monitoring.policy import Checked, Policy
-from trivet.monitoring.privacy import Record, kept, pseudonym
+from trivet.monitoring.privacy import Record, kept, kept_error, pseudonym
 from trivet.monitoring.recorder import Recorder
 
 _RUN = re.compile(r"[\w./:@+-]{1,200}")
@@ -229,7 +229,7 @@ class Gateway:
             user=turn.user,
             finish=finish,
             milliseconds=1000 * (time.monotonic() - turn.started),
-            error=error,
+            error=kept_error(self.settings.record, turn.names, error),
         )
         return [exchange, *_guard_alerts(exchange)]
 
@@ -331,8 +331,9 @@ def _finish(error: Exception) -> str:
 
 
 def _said(error: Exception) -> str:
-    """For the record: our own errors in their words, foreign ones by type, since their words could quote the user."""
-    return str(error) if isinstance(error, TargetError) else type(error).__name__
+    """For the record: our own errors with their words (see `kept_error`), foreign ones by type alone."""
+    name = type(error).__name__
+    return f"{name}: {error}" if isinstance(error, TargetError) else name
 
 
 def _guard_alerts(exchange: Exchange) -> list[Alert]:
