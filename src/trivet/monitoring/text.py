@@ -64,6 +64,8 @@ _JOINS_BACK = re.compile(
     "[\u0cd5\u0cd6\u0cc2\u09be\u09d7\u0b3e\u0b56\u0b57\u0bbe\u0bd7\u0ccf\u0d3e\u0d57\u0dcf\u0ddf\u102e\u1161-\u1175"
     "\u11a8-\u11c2\u1b35\U000110ba\U00011127\U0001133e\U00011357\U000114b0\U000114ba\U000114bd\U000115af\U00011930]"
 )
+# The blocks of combining marks: accents, Cyrillic number signs, extended, supplement, for symbols, halves.
+_MARK = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 _ENGLISH = "e12.7t9.1a8.2o7.5i7n6.7s6.3h6.1r6d4.3l4c2.8u2.8m2.4w2.4f2.2g2y2p1.9b1.5v1k.8j.15x.15q.1z.07"
 _FREQUENCY = {m[1]: float(m[2]) for m in re.finditer(r"([a-z])([0-9.]+)", _ENGLISH)}
 ROT13 = str.maketrans(
@@ -207,7 +209,7 @@ def _as_latin(match: re.Match[str]) -> str:
 @lru_cache(maxsize=65536)
 def _plain(char: str) -> str:
     """A character in lower case; Latin ones without accents, and the loose accents of the Latin block dropped."""
-    if "\u0300" <= char <= "\u036f":
+    if _MARK.match(char):
         return ""
     base = unicodedata.normalize("NFD", char)[0]
     return base.lower() if base.isascii() else char.casefold()
