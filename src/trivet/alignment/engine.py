@@ -214,7 +214,8 @@ class Run:
 
     def save(self) -> None:
         """A checkpoint after the step just taken; the one before it goes once this one is whole."""
-        self._refuse_nan(float(self.tally.sums.get("loss", 0.0)))
+        for name, words in (("loss", "loss"), ("grad_norm", "gradient norm")):
+            self._refuse_nan(float(self.tally.sums.get(name, 0.0)), words)
         self.log_path.touch()
         sync(self.log_path)
         state = {
@@ -245,19 +246,20 @@ class Run:
         return norm
 
     def log(self, figures: Mapping[str, float]) -> None:
-        """One row of metrics; stops the run when its loss is no longer a number."""
+        """One row of metrics; stops the run when its loss, or the gradient that has just been applied, is no number."""
         row = {"step": self.step, **figures}
         self._refuse_nan(row.get("loss", 0.0))
+        self._refuse_nan(row.get("grad_norm", 0.0), "gradient norm")
         self.last = {**self.last, **figures}
         with writing(self.log_path), self.log_path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(row) + "\n")
         if self.progress:
             self.progress(row)
 
-    def _refuse_nan(self, loss: float) -> None:
-        if not math.isfinite(loss):
+    def _refuse_nan(self, value: float, name: str = "loss") -> None:
+        if not math.isfinite(value):
             raise TrivetError(
-                f"the loss is {loss} at step {self.step}: the run in {self.out} stopped; its last checkpoint, if any, is "
+                f"the {name} is {value} at step {self.step}: the run in {self.out} stopped; its last checkpoint, if any, is "
                 "from before. Lower lr, lengthen warmup or lower clip, and use another out folder."
             )
 
