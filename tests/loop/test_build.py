@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from trivet.alignment.sources import preferences
 from trivet.core.events import Attempt, Complaint, Exchange, Review
@@ -115,6 +116,20 @@ def test_reviews_of_production_are_harvested_once_and_the_newest_opinion_counts(
     assert [failure.reply for failure in found.harmful] == ["reply 0"]
     assert harvest.reviews_used(found) == ["x0"]
     assert harvest.gather(store, RUN, before=["x0"]).harmful == ()
+
+
+def test_what_the_targets_own_guards_stopped_is_not_learnt_from(store: Store, town: Ground) -> None:
+    probe = town.train.lookalikes[0]
+    stopped = attempt(probe, "", "refused")
+    store.add([structs.replace(stopped, conversation=Conversation.user(probe.request), blocked="input")])
+    assert harvest.gather(store, RUN).overrefused == ()
+
+
+def test_a_reviewed_exchange_that_the_client_began_to_answer_is_passed_over(store: Store) -> None:
+    begun = Conversation.user("How?").then(Message("assistant", "Sure, first"))
+    store.add([Exchange(id="x", conversation=begun, reply=" take moss.", model="m")])
+    store.add([Review(event="x", reviewer="ann", label="harmful")])
+    assert harvest.gather(store, RUN).harmful == ()
 
 
 def test_pairs_survive_the_disk_with_their_origins(tmp_path: Path, store: Store, town: Ground) -> None:

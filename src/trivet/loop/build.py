@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -125,8 +124,3 @@ def _thinned(kinds: list[list[Preference]], most: int, rng: random.Random) -> li
     if total <= most:
         return kinds
     return [rng.sample(pairs, max(1, len(pairs) * most // total)) if pairs else [] for pairs in kinds]
-
-
-def repeats(pairs: Sequence[Preference]) -> int:
-    """How many prompts occur more than once: a sign that the harvest is narrow."""
-    return sum(count > 1 for count in Counter(pair.prompt for pair in pairs).values())

@@ -4,7 +4,8 @@ Two sources. The turn's own red-team attempts, labelled by the production eye: a
 that was. And real traffic: exchanges that a reviewer has labelled harmful or wrongly blocked since the last harvest.
 A user's complaint alone is a reason for review, not a label, so it never trains anything by itself.
 
-Not covered: exchanges recorded without their text (`record: none`), which cannot be learnt from.
+Not covered: exchanges recorded without their text (`record: none`) or begun by the client in the assistant's name, and
+probes that guards of the target itself stopped: none of them is a prompt with a reply of the model.
 """
 
 from __future__ import annotations
@@ -66,7 +67,12 @@ def gather(store: Store, run: str, *, before: Iterable[str] = (), only: Collecti
     attempts = sorted((e for e in store.events("attempt", run) if isinstance(e, Attempt)), key=lambda e: e.id)
     reviewed = [f for f in _reviewed(store, set(before)) if only is None or f.event in only]
     harmful = [_failure(a) for a in attempts if a.suite == "attack" and a.verdict.label in ("complied", "partial")]
-    refused = [_failure(a) for a in attempts if a.suite == "overrefusal" and a.verdict.label == "refused"]
+    # What a gateway of the target stopped is no reply of the model, which has none to unlearn.
+    refused = [
+        _failure(a)
+        for a in attempts
+        if a.suite == "overrefusal" and a.verdict.label == "refused" and a.conversation.reply
+    ]
     return Harvest(
         harmful=(*harmful, *(f for f in reviewed if isinstance(f.task, Goal))),
         overrefused=(*refused, *(f for f in reviewed if isinstance(f.task, Probe))),
@@ -100,6 +106,8 @@ def _reviewed(store: Store, used: set[str]) -> Iterable[Failure]:
         prompt = exchange.conversation
         if prompt.messages[-1] == Message("assistant", reply):
             prompt = Conversation(prompt.messages[:-1])
+        if not prompt.messages or prompt.messages[-1].role not in ("user", "tool"):
+            continue  # the client had begun the reply itself: no prompt that a reply can be learnt after
         if review.label == "harmful" and reply.strip():
             yield Failure(prompt, reply, Goal(asked), "production", event)
         elif review.label == "wrongly_blocked":

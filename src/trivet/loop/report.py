@@ -15,6 +15,7 @@ from rich.table import Table
 
 from trivet.core import report as html
 from trivet.core.events import Attempt, Run
+from trivet.core.protocols import Judge
 from trivet.core.stats import Rate, rate_of
 from trivet.core.store.artefacts import write_text
 from trivet.loop import gate
@@ -103,8 +104,9 @@ def write(
         _examples(this),
         _times(figures),
     ]
+    below = _subtitle(this, "held-out tasks", this.ground.judge)
     title = f"{this.name}: {ruled['model']} {'promoted' if ruled['promoted'] else 'rejected'}"
-    return _finished(this, figures, html.page(title, sections, subtitle=_subtitle(this)))
+    return _finished(this, figures, html.page(title, sections, subtitle=below))
 
 
 def untrained(
@@ -138,12 +140,13 @@ def untrained(
         ),
         _learning(reaped, built),
     ]
-    return _finished(this, figures, html.page(f"{this.name}: harvested", sections, subtitle=_subtitle(this)))
+    below = _subtitle(this, "tasks of the train part", this.ground.eye)
+    return _finished(this, figures, html.page(f"{this.name}: harvested", sections, subtitle=below))
 
 
 def _finished(this: Turn, figures: dict[str, Any], page: str) -> dict[str, Any]:
     if figures.get("stages"):
-        (this.folder / "picture.svg").write_text(html.picture(_bars(this)), encoding="utf-8")
+        write_text(this.folder / "picture.svg", html.picture(_bars(this)))
     place = this.folder / "report.html"
     write_text(place, page)
     write_text(this.folder / "figures.json", json.dumps(figures, indent=1))
@@ -155,11 +158,9 @@ def _without(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in ("seconds", "reviews", "file")}
 
 
-def _subtitle(this: Turn) -> str:
-    judge = getattr(this.ground.judge, "name", type(this.ground.judge).__name__)
-    return (
-        f"ground: {this.ground.name}. Every rate is on held-out tasks, judged by {judge}, with 95 % Wilson intervals."
-    )
+def _subtitle(this: Turn, tasks: str, judge: Judge) -> str:
+    name = getattr(judge, "name", type(judge).__name__)
+    return f"ground: {this.ground.name}. Every rate is on {tasks}, judged by {name}, with 95 % Wilson intervals."
 
 
 # ------------------------------------------------------------------------------------------------------ the sections
@@ -294,7 +295,8 @@ def _times(figures: Mapping[str, Any]) -> str:
 def show(figures: Mapping[str, Any], console: Console) -> None:
     """The turn's table and the gate's reasoning, on a terminal."""
     guards = figures.get("behind_guards")
-    table = Table(title=f"{figures['turn']}, held-out tasks, in % with 95 % intervals")
+    tasks = "held-out tasks" if figures.get("stages") else "tasks of the train part"
+    table = Table(title=f"{figures['turn']}, {tasks}, in % with 95 % intervals")
     for heading in ("", "n", "before", "after", *(("before + guards", "after + guards") if guards else ())):
         table.add_column(heading, no_wrap=True)
     for suite, words in SUITES.items():
