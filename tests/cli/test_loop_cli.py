@@ -126,6 +126,15 @@ def test_a_home_that_is_a_file(trivet: Callable[..., tuple[int, str]], tmp_path:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_the_home_of_the_environment_is_taken(
+    trivet: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").write_text("", encoding="utf-8")
+    monkeypatch.setenv("TRIVET_HOME", str(tmp_path / "home"))
+    code, told = trivet("loop")
+    assert code == 2 and str(tmp_path / "home") in told
+
+
 def test_a_home_that_cannot_be_written(trivet: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     (tmp_path / "home").mkdir(mode=0o500)
     code, told = trivet("loop", "--home", tmp_path / "home")

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from trivet.cli.guard import guard
 from trivet.cli.review import review
-from trivet.core.errors import ConfigError, DataError, UserError
+from trivet.core.errors import ConfigError, DataError, StoreError, UserError
 from trivet.core.events import Exchange, Review
 from trivet.core.messages import Conversation
 from trivet.core.store.events import open_home
@@ -147,6 +147,20 @@ def test_list_and_label(tmp_path: Path) -> None:
         call(review, "label", "e9", "fine", "--home", tmp_path)
     with open_home(tmp_path) as store:
         assert [(e.event, e.reviewer) for e in store.events("review") if isinstance(e, Review)] == [("e1", "ann")]
+
+
+def test_a_mistyped_home_is_told_and_not_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no store; give --home"):
+        call(review, "list", "--home", tmp_path / "tpyo")
+    with pytest.raises(UserError, match="holds no store; give --home"):
+        call(review, "label", "e1", "fine", "--home", tmp_path / "tpyo")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_queue_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    open_home(tmp_path).close()
+    with pytest.raises(StoreError, match=r"could not be written"):
+        call(review, "list", "--home", tmp_path, "--json", tmp_path / "trivet.db" / "q.json")
 
 
 # serve

@@ -42,7 +42,9 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set any key of the recipe."),
             click.option("--concurrency", type=int, help="Requests to an endpoint at the same time."),
             click.option("--run", help="The name of the run; the same name goes on where it stopped."),
-            click.option("--home", type=click.Path(path_type=Path), help="The home folder.  [default: .trivet]"),
+            click.option(
+                "--home", type=click.Path(path_type=Path), help="The home folder.  [default: $TRIVET_HOME or .trivet]"
+            ),
             click.option("--json", "json_path", type=_FILE, help="Write the figures to this file."),
             click.option("--html", "html_path", type=_FILE, help="Write the report to this file."),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,9 @@ def check(file: Path, form: str, show: int, json_path: Path | None) -> None:
     for one in found[:show]:
         click.echo(f"  {one}")
     if json_path:
-        json_path.write_text(json.dumps({"rows": len(found), "dropped": dropped}, indent=1), encoding="utf-8")
+        from trivet.core.store.artefacts import write_json
+
+        write_json(json_path, {"rows": len(found), "dropped": dropped})
 
 
 def _reader(form: str) -> Callable[[Path], tuple[list[Any], dict[str, int]]]:

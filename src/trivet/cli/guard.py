@@ -143,5 +143,6 @@ def _print_summary(report: dict[str, Any]) -> None:
 
 def _write(path: Path | None, report: dict[str, Any]) -> None:
     if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        from trivet.core.store.artefacts import write_json
+
+        write_json(path, report)

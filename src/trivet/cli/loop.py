@@ -19,10 +19,8 @@ import click
 )
 @click.option(
     "--home",
-    default=".trivet",
-    show_default=True,
     type=click.Path(path_type=Path),
-    help="Folder for the store, the models and the reports.",
+    help="Folder for the store, the models and the reports.  [default: $TRIVET_HOME or .trivet]",
 )
 @click.option(
     "--recipe", type=click.Path(path_type=Path), help="YAML file with the settings; see configs/loop_full.yaml."
@@ -33,7 +31,7 @@ import click
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 def loop(
     turns: int,
-    home: Path,
+    home: Path | None,
     recipe: Path | None,
     model: str | None,
     target: str | None,
@@ -48,7 +46,7 @@ def loop(
     from rich.console import Console
 
     from trivet.core.config import load
-    from trivet.core.store.artefacts import write_text
+    from trivet.core.store.artefacts import home_or_default, write_text
     from trivet.core.store.events import open_home
     from trivet.loop import report
     from trivet.loop.board import Board
@@ -57,7 +55,7 @@ def loop(
 
     given = [f"{key}={value}" for key, value in (("model", model), ("target", target)) if value]
     settings = load(Recipe, recipe, [*overrides, *given])
-    ground = _ground(settings)
+    ground, home = _ground(settings), home_or_default(home)
     with open_home(home) as store:
         try:
             with Board() as board:

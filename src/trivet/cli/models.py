@@ -41,7 +41,7 @@ def models() -> None:
 @common
 def list_(home: Path | None, json_path: Path | None) -> None:
     """All versions, the oldest first."""
-    with _opened(home, readonly=True) as store:
+    with opened(home, readonly=True) as store:
         versions = Registry(store).versions()
     rows = [(v.name, v.status, v.parent or "–", _when(v.created), v.folder) for v in versions]
     _show(("name", "status", "parent", "registered", "folder"), rows, "no version is registered yet")
@@ -56,7 +56,7 @@ def show(name: str, home: Path | None, json_path: Path | None) -> None:
 
     Without a NAME, the champion.
     """
-    with _opened(home, readonly=True) as store:
+    with opened(home, readonly=True) as store:
         version = _wanted(Registry(store), name)
         told = [
             event for event in store.events("promotion") if isinstance(event, Promotion) and event.model == version.name
@@ -75,7 +75,7 @@ def show(name: str, home: Path | None, json_path: Path | None) -> None:
 @common
 def promote(name: str, reasons: tuple[str, ...], home: Path | None, json_path: Path | None) -> None:
     """Make a version the champion by hand, past the gate."""
-    with _opened(home) as store:
+    with opened(home) as store:
         version = Registry(store).promote(name, reasons or ("by hand",))
     click.echo(f"{version.name} is the champion now")
     _write(json_path, asdict(version))
@@ -86,7 +86,7 @@ def promote(name: str, reasons: tuple[str, ...], home: Path | None, json_path: P
 @common
 def rollback(reasons: tuple[str, ...], home: Path | None, json_path: Path | None) -> None:
     """Put the previous champion back."""
-    with _opened(home) as store:
+    with opened(home) as store:
         registry = Registry(store)
         leaving = registry.champion()
         version = registry.rollback(reasons)
@@ -98,7 +98,7 @@ def rollback(reasons: tuple[str, ...], home: Path | None, json_path: Path | None
 @common
 def history(home: Path | None, json_path: Path | None) -> None:
     """Every promotion, rejection and rollback, the oldest first."""
-    with _opened(home, readonly=True) as store:
+    with opened(home, readonly=True) as store:
         told = [event for event in store.events("promotion") if isinstance(event, Promotion)]
     rows = [(_when(e.at), e.outcome, e.model, e.previous or "–", "; ".join(e.reasons)) for e in told]
     _show(("when", "outcome", "model", "champion before", "reasons"), rows, "nothing has been promoted or rejected yet")
@@ -106,11 +106,13 @@ def history(home: Path | None, json_path: Path | None) -> None:
     _write(json_path, [{field: getattr(event, field) for field in fields} for event in told])
 
 
-def _opened(home: Path | None, *, readonly: bool = False) -> Store:
+def opened(home: Path | None, *, readonly: bool = False) -> Store:
     """The home's store. It is never made here: a registry that appears by a typing error would only confuse."""
     folder = home_or_default(home)
     if not (folder / FILE).is_file():
-        raise UserError(f"{folder} holds no store; give --home, or run `trivet loop` first")
+        raise UserError(
+            f"{folder} holds no store; give --home, or run a command that writes one (`trivet loop`, `trivet serve`)"
+        )
     return open_home(folder, readonly=readonly)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 from pathlib import Path
 
 import click
@@ -28,20 +27,20 @@ def list_(home: Path | None, limit: int, json_path: Path | None) -> None:
     """Show the exchanges that wait for a label, newest first."""
     import msgspec
 
-    from trivet.core.store.artefacts import home_or_default
-    from trivet.core.store.events import open_home
+    from trivet.cli.models import opened
+    from trivet.core.store.artefacts import write_json
     from trivet.monitoring.reviews import review_queue
 
-    with open_home(home_or_default(home)) as store:
+    with opened(home, readonly=True) as store:
         items = review_queue(store, limit=limit)
     for item in items:
-        click.echo(f"{item.exchange.id}  {'; '.join(item.reasons)}")
+        click.echo(f"{item.exchange.id}  {_line('; '.join(item.reasons), 400)}")
         click.echo(f"    asked   {_line(item.exchange.conversation.last_user)}")
         click.echo(f"    replied {_line(item.exchange.reply) or '(nothing)'}")
     click.echo(f"{len(items)} waiting" if items else "nothing waits for review")
     if json_path:
         rows = [{"reasons": item.reasons, "exchange": msgspec.to_builtins(item.exchange)} for item in items]
-        json_path.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(json_path, rows)
 
 
 @review.command("label")
@@ -52,11 +51,10 @@ def list_(home: Path | None, limit: int, json_path: Path | None) -> None:
 @click.option("--reviewer", help="Who says so; your login name if left out.")
 def label_(home: Path | None, event: str, label: str, comment: str, reviewer: str | None) -> None:
     """Label exchange EVENT as harmful, fine, wrongly_blocked or unsure. A second label is a second opinion."""
-    from trivet.core.store.artefacts import home_or_default
-    from trivet.core.store.events import open_home
+    from trivet.cli.models import opened
     from trivet.monitoring.reviews import label as store_label
 
-    with open_home(home_or_default(home)) as store:
+    with opened(home) as store:
         stored = store_label(store, event, label, reviewer or getpass.getuser(), comment)
     click.echo(f"labelled {stored.event} {stored.label} ({stored.reviewer})")
 

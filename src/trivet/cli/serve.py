@@ -65,8 +65,15 @@ def serve(
     with listen(host, port) as listening, open_home(home) as store:
         model = resolve(spec, home=home, threads=threads)
         app = build_app(model, rules, store, model_name=name, settings=settings, pseudonym_key=pseudonym_key(home))
-        url = f"http://{host}:{listening.getsockname()[1]}"
+        url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         console = f", console {url}/console/live" if settings.console else ""
         click.echo(f"serving {app.state.gateway.name!r} at {url}/v1 (policy {rules.name} {rules.version}{console})")
-        run(app, listening)
-        click.echo("stopped; everything recorded")
+        try:
+            run(app, listening)
+        finally:
+            # Torch aborts a process that ends while one of its threads is at work.
+            if close := getattr(model, "close", None):
+                close()
+        gateway = app.state.gateway
+        lost = gateway.unrecorded or bool(gateway.recorder.failure)
+        click.echo("stopped; not everything could be recorded, see the log" if lost else "stopped; everything recorded")

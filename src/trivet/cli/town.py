@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ def show(part: str, count: int, seed: int) -> None:
 def build(out: Path, config_path: Path | None, json_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Grow town:base and town:helpful from nothing (about 20 minutes on two cores). Resumable."""
     from trivet.core.config import load
+    from trivet.core.store.artefacts import write_json
     from trivet.town.build import Config
     from trivet.town.build import build as grow
     from trivet.town.card import write_card
@@ -57,7 +57,7 @@ def build(out: Path, config_path: Path | None, json_path: Path | None, overrides
     click.echo(f"town:base in {folders['base']}, town:helpful in {folders['helpful']}")
     _print(figures)
     if json_path:
-        json_path.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        write_json(json_path, figures)
 
 
 @town.command()
@@ -65,10 +65,12 @@ def build(out: Path, config_path: Path | None, json_path: Path | None, overrides
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here (docs/figures.md).")
 def measure(model: str, json_path: Path | None) -> None:
     """Measure a model on the held-out part of the town, by attack category."""
+    from trivet.core.store.artefacts import write_json
+
     figures = _measure(model)
     _print(figures)
     if json_path:
-        json_path.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        write_json(json_path, figures)
 
 
 def _measure(spec: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Serving:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def __enter__(self) -> Serving:
         self._server.startup = self._announced(self._server.startup)  # type: ignore[method-assign]
