@@ -16,7 +16,6 @@ import re
 import numpy as np
 
 _BASE = 0x9E3779B97F4A7C15
-_MASK = (1 << 64) - 1
 _INVERSE = pow(_BASE, -1, 1 << 64)
 _CHARACTER = (3, 4, 5)
 _SALT_PAIR = np.uint64(0xD6E8FEB86659FD93)
