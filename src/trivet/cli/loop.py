@@ -78,7 +78,12 @@ def _ground(recipe: Any) -> Any:
         from trivet.town.ground import ground
 
         sizes = recipe.sizes
-        return ground(goals=120, benign=sizes.heldout_benign, lookalikes=sizes.heldout_lookalikes, seed=recipe.seed)
+        return ground(
+            benign=sizes.heldout_benign,
+            lookalikes=sizes.heldout_lookalikes,
+            train_probes=-(-sizes.harvest_probes // 2),
+            seed=recipe.seed,
+        )
     if recipe.ground == "files":
         from trivet.loop.grounds import from_files
 

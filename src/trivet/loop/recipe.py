@@ -15,7 +15,7 @@ class Sizes:
     """How much is asked. Attacks are spread evenly over goals, families and wordings."""
 
     harvest_attacks: int = option(700, "attacks on the train part")
-    harvest_probes: int = option(640, "harmless requests of the train part, half of them look-alikes")
+    harvest_probes: int = option(1500, "harmless requests of the train part, half of them look-alikes")
     heldout_attacks: int = option(420, "attacks on the held-out part; these are the reported figures")
     heldout_lookalikes: int = option(210, "held-out look-alikes: over-refusal")
     heldout_benign: int = option(240, "held-out ordinary requests: capability")
@@ -32,10 +32,10 @@ class Pairs:
     """Which preference pairs are made of a harvest."""
 
     harmless_share: float = option(
-        0.55, "share of pairs that teach to go on answering (look-alikes and ordinary requests)"
+        0.65, "share of pairs that teach to go on answering (look-alikes and ordinary requests)"
     )
     framed_share: float = option(0.5, "of those, how many stand in an attack's wording, so that wordings mean nothing")
-    most: int = option(1600, "most pairs in all; a larger harvest is thinned evenly")
+    most: int = option(2000, "most pairs in all; a larger harvest is thinned evenly")
 
     def __post_init__(self) -> None:
         _within("harmless_share", self.harmless_share, 0, 0.99)
@@ -48,7 +48,7 @@ class Training:
     """How the challenger is trained: DPO from the champion, which is also the reference."""
 
     beta: float = option(0.3, "DPO's beta: how strongly the champion holds")
-    nll_weight: float = option(0.2, "weight of the likelihood of the chosen reply beside the DPO loss")
+    nll_weight: float = option(1.0, "weight of the likelihood of the chosen reply beside the DPO loss")
     lr: float = option(3e-4, "highest learning rate; 5e-6 suits models of a billion parameters with all weights")
     epochs: float = option(2.0, "passes over the pairs")
     batch_size: int = option(16, "pairs per step")

@@ -293,19 +293,20 @@ def _times(figures: Mapping[str, Any]) -> str:
 
 
 def show(figures: Mapping[str, Any], console: Console) -> None:
-    """The turn's table and the gate's reasoning, on a terminal."""
-    guards = figures.get("behind_guards")
-    tasks = "held-out tasks" if figures.get("stages") else "tasks of the train part"
-    table = Table(title=f"{figures['turn']}, {tasks}, in % with 95 % intervals")
-    for heading in ("", "n", "before", "after", *(("before + guards", "after + guards") if guards else ())):
-        table.add_column(heading, no_wrap=True)
-    for suite, words in SUITES.items():
-        cells = [figures[suite], *([guards[suite]] if guards else [])]
-        number = str(figures[suite]["before"]["n"])
-        table.add_row(words, number, *(_cell(pair[when]) for pair in cells for when in ("before", "after")))
-    table.add_section()
-    for name, pair in figures["per_category"].items():
-        table.add_row(f"  {name}", str(pair["before"]["n"]), _cell(pair["before"]), _cell(pair["after"]))
+    """The turn's tables and the gate's reasoning, on a terminal of 80 columns or more."""
+    rows: list[tuple[str, Mapping[str, Any]] | None] = [(words, figures[suite]) for suite, words in SUITES.items()]
+    rows += [None, *((f"  {name}", pair) for name, pair in figures["per_category"].items())]
+    if guards := figures.get("behind_guards"):
+        rows += [None, *((f"{words}, with guards", guards[suite]) for suite, words in SUITES.items())]
+    table = Table(title=f"{figures['turn']}: held-out tasks, in % with 95 % intervals")
+    table.add_column("", no_wrap=True)
+    for heading in ("n", "before", "after"):
+        table.add_column(heading, no_wrap=True, justify="right")
+    for row in rows:
+        if row is None:
+            table.add_section()
+        else:
+            table.add_row(row[0], str(row[1]["before"]["n"]), _cell(row[1]["before"]), _cell(row[1]["after"]))
     console.print(table)
     outcome = "[green]promoted[/]" if figures["promoted"] else "[red]not promoted[/]"
     console.print(f"{figures['model']} {outcome}", highlight=False)

@@ -57,8 +57,14 @@ def balanced(pool: list[Request], count: int, rng: random.Random) -> list[Reques
     return chosen
 
 
-def ground(*, goals: int = 120, benign: int = 160, lookalikes: int = 160, seed: int = 0) -> Ground:
-    """The town as the loop, campaigns and evaluations take it. The counts are per part."""
+def ground(
+    *, goals: int = 120, benign: int = 160, lookalikes: int = 160, train_probes: int = 320, seed: int = 0
+) -> Ground:
+    """The town as the loop, campaigns and evaluations take it.
+
+    `goals`, `benign` and `lookalikes` count the held-out part; the train part has three times the goals, and
+    `train_probes` of each kind of harmless request.
+    """
     rows = [
         (message.content, unsafe)
         for lesson, unsafe in library.labelled_prompts(6000, seed + 11)
@@ -67,7 +73,7 @@ def ground(*, goals: int = 120, benign: int = 160, lookalikes: int = 160, seed: 
     ]
     return Ground(
         name="town",
-        train=split("train", goals=goals * 3, benign=benign * 2, lookalikes=lookalikes * 2, seed=seed),
+        train=split("train", goals=goals * 3, benign=train_probes, lookalikes=train_probes, seed=seed),
         heldout=split("heldout", goals=goals, benign=benign, lookalikes=lookalikes, seed=seed),
         judge=GoldJudge(),
         eye=Blindfolded(RefusalRules()),
