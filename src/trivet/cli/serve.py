@@ -46,9 +46,20 @@ import click
 )
 @click.option("--durable/--no-durable", default=True, show_default=True, help="Reply only when the exchange is stored.")
 @click.option("--console/--no-console", default=True, show_default=True, help="The live and review pages.")
+@click.option(
+    "--allow-host", "hosts", multiple=True, help="Another name it may be called by, as behind a proxy; * for any name."
+)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads for a local model.")
 def serve(
-    spec: str, name: str, policy: str, host: str, port: int, home: Path | None, threads: int | None, **given: Any
+    spec: str,
+    name: str,
+    policy: str,
+    host: str,
+    port: int,
+    home: Path | None,
+    hosts: tuple[str, ...],
+    threads: int | None,
+    **given: Any,
 ) -> None:
     """Serve a model behind the guards of a policy, as an OpenAI-compatible API with a console."""
     from trivet.core.models.resolve import resolve
@@ -56,12 +67,14 @@ def serve(
     from trivet.core.store.events import open_home
     from trivet.monitoring.gateway.app import build_app
     from trivet.monitoring.gateway.chat import Settings
+    from trivet.monitoring.gateway.origin import LOOPBACK
     from trivet.monitoring.gateway.serve import listen, run
     from trivet.monitoring.policy import Policy
     from trivet.monitoring.privacy import pseudonym_key
 
     home = home_or_default(home)
-    settings, rules = Settings(**given), Policy.load(policy)
+    settings = Settings(hosts=(*LOOPBACK, host, *hosts), **given)
+    rules = Policy.load(policy)
     with listen(host, port) as listening, open_home(home) as store:
         model = resolve(spec, home=home, threads=threads)
         app = build_app(model, rules, store, model_name=name, settings=settings, pseudonym_key=pseudonym_key(home))

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -25,6 +26,7 @@ from trivet.core.events import Complaint, Exchange
 from trivet.core.protocols import Model
 from trivet.core.store.events import Store
 from trivet.monitoring.gateway.chat import Gateway, Settings, limited_body
+from trivet.monitoring.gateway.origin import OwnOrigin
 from trivet.monitoring.gateway.wire import Refused, ReportRequest, parsed
 from trivet.monitoring.guards.pii import masked
 from trivet.monitoring.policy import Policy
@@ -71,7 +73,8 @@ def build_app(
         routes.append(Route("/v1/reports", _reports(gateway, store), methods=["POST"]))
         routes += console_routes(store, gateway) if settings.console else []
     handlers = {Refused: _refused, HTTPException: _http_error, Exception: _bug}
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    ours = Middleware(OwnOrigin, hosts=settings.hosts)
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers, middleware=[ours])
     app.state.gateway = gateway
     return app
 

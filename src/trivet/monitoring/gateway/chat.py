@@ -23,6 +23,7 @@ from trivet.core.messages import Conversation, Message, Sampling, digest_of
 from trivet.core.protocols import Model
 from trivet.core.verdicts import Decision
 from trivet.monitoring.gateway import wire
+from trivet.monitoring.gateway.origin import LOOPBACK
 from trivet.monitoring.gateway.wire import ChatRequest, Refused
 from trivet.monitoring.guards.pii import Placeholders
 from trivet.monitoring.policy import Checked, Policy
@@ -36,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Settings:
-    """How the gateway behaves. `sampling` fills in what a request leaves out."""
+    """How the gateway behaves. `sampling` fills in what a request leaves out; `hosts` are the names it answers to."""
 
     record: Record = "masked"
     on_record_failure: Literal["closed", "open"] = "closed"
@@ -45,6 +46,7 @@ class Settings:
     upstream_seconds: float = 120.0
     allow_shadow_header: bool = False
     console: bool = True
+    hosts: tuple[str, ...] = LOOPBACK
     sampling: Sampling = Sampling()
 
 
