@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trivet.alignment.sources import preferences
-from trivet.core.errors import Blocked, UserError
+from trivet.core.errors import ConfigError, UserError
 from trivet.core.messages import Conversation, Sampling
 from trivet.core.models.resolve import model_folder, resolve
 from trivet.core.protocols import Ground, Model
@@ -318,8 +318,25 @@ def turn_name(number: int) -> str:
 
 def turns(count: int, recipe: Recipe, ground: Ground, home: Path, store: Store, board: Board) -> list[dict[str, Any]]:
     """Go on until `count` turns of this home are finished; returns the figures of each."""
+    _decidable(recipe, ground)
     with _alone_in(home):
         return [turn(turn_name(number), recipe, ground, home, store, board) for number in range(1, count + 1)]
+
+
+def _decidable(recipe: Recipe, ground: Ground) -> None:
+    """A turn that the gate could never let pass is told before an hour is spent on it."""
+    sizes, part = recipe.sizes, ground.heldout
+    asked = {
+        "lookalikes": min(sizes.heldout_lookalikes, len(part.lookalikes)),
+        "benign": min(sizes.heldout_benign, len(part.benign)),
+    }
+    few = [f"{count} {kind}" for kind, count in asked.items() if count < recipe.gate.least_probes]
+    if few and _trainable(recipe.model):
+        raise ConfigError(
+            f"the held-out part would be {' and '.join(few)}, but the gate needs {recipe.gate.least_probes} of each; "
+            "give files with more (lookalikes=, benign=; half of a file is held out), ask more (sizes.heldout_*), or "
+            "accept weaker evidence (gate.least_probes)"
+        )
 
 
 @contextmanager

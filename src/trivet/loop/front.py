@@ -27,6 +27,8 @@ from trivet.monitoring.guards.pii import Pii
 from trivet.monitoring.policy import Layer, Policy
 
 NAME = "trivet-loop"
+SECONDS = 300.0
+"""For one reply, waiting included: a model on a CPU answers many at a time."""
 
 
 def guards_of(ground: Ground, home: Path) -> Policy:
@@ -52,12 +54,12 @@ def behind_gateway(
     model: Model, policy: Policy, store: Store, *, run: str, mode: Literal["shadow", "enforce"], concurrency: int
 ) -> Iterator[Endpoint]:
     """The model as an OpenAI-compatible endpoint behind the policy; every exchange is recorded under `run`."""
-    settings = Settings(record="full", allow_shadow_header=True, console=False)
+    settings = Settings(record="full", allow_shadow_header=True, console=False, upstream_seconds=SECONDS)
     app = build_app(model, policy, store, model_name=NAME, settings=settings)
     headers = {"x-trivet-run": run, "x-trivet-mode": mode}
     with _quiet(), Serving(app) as serving:
         # One retry, for a connection that closes while it is used: what the model behind may need more for, it has itself.
-        yield Endpoint(f"{serving.url}/v1", NAME, headers=headers, concurrency=concurrency, timeout=300.0, retries=1)
+        yield Endpoint(f"{serving.url}/v1", NAME, headers=headers, concurrency=concurrency, timeout=SECONDS, retries=1)
 
 
 @contextmanager
