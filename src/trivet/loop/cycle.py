@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trivet.alignment.sources import preferences
-from trivet.core.errors import ConfigError, UserError
+from trivet.core.errors import Blocked, ConfigError, UserError
 from trivet.core.messages import Conversation, Sampling
 from trivet.core.models.resolve import model_folder, resolve
 from trivet.core.protocols import Ground, Model
