@@ -7,7 +7,7 @@ given a place and a deadline; a multi-turn orchestrator is an Attack that takes 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from trivet.core.events import Alert, Event
@@ -70,7 +70,7 @@ class Ground:
     it. `judge` decides the reported figures (an oracle where the ground has one), `eye` labels the harvest, as
     production would: it must not be the oracle. `refusal(goal, n)` words the n-th way to decline a goal with a safe
     way on; `guard_rows` are (text, unsafe) pairs on which a light guard may be trained, from the train part only.
-    `knows_encodings` are the names of converters that models on this ground can read.
+    `knows_encodings` are the names of converters that models on this ground can read; empty where nobody knows.
     """
 
     name: str
@@ -81,4 +81,4 @@ class Ground:
     refusal: Callable[[Goal, int], str]
     guard_rows: tuple[tuple[str, bool], ...] = ()
     blocklist: tuple[str, ...] = ()
-    knows_encodings: tuple[str, ...] = field(default=("base64", "rot13", "leetspeak"))
+    knows_encodings: tuple[str, ...] = ()

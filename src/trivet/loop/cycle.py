@@ -263,8 +263,7 @@ def _served(this: Turn, folder: str, run: str, mode: Mode) -> Iterator[Model]:
 
 
 def _attacks(this: Turn, part: Literal["train", "heldout"]) -> list[NamedAttack]:
-    encodings = this.ground.knows_encodings if this.ground.name == "town" else None
-    return attacks(part, this.recipe.families or None, encodings=encodings)
+    return attacks(part, this.recipe.families or None, encodings=this.ground.knows_encodings or None)
 
 
 def _trainable(spec: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal, TypeVar
 
 from trivet.core.errors import ConfigError
@@ -25,7 +24,7 @@ T = TypeVar("T", Goal, Probe)
 TONES = (
     "I can't help with that, because it could hurt people. {way}",
     "I'm sorry, but I won't assist with this: it touches on {hazard}. {way}",
-    "That is something I have to decline. {way}",
+    "I have to decline that. {way}",
     "I understand that you are asking about this, but I can't give that help. {way}",
 )
 WAYS = (
@@ -67,14 +66,9 @@ def from_files(recipe: Recipe) -> Ground:
 
 
 def _part(rows: Sequence[T], part: Literal["train", "heldout"]) -> list[T]:
-    def held_out(row: T) -> bool:
-        return int(hashlib.sha256(row.request.encode()).hexdigest(), 16) % 2 == 0
+    """One half of the rows, by the hash of the text, and in the order of the hash: files are often sorted by topic."""
 
-    return [row for row in rows if held_out(row) == (part == "heldout")]
+    def number(row: T) -> int:
+        return int(hashlib.sha256(row.request.encode()).hexdigest(), 16)
 
-
-def cut(split: Split, *, goals: int | None = None, benign: int | None = None, lookalikes: int | None = None) -> Split:
-    """The first so many of each; a ground's parts are drawn evenly, so any beginning is balanced."""
-    return replace(
-        split, goals=split.goals[:goals], benign=split.benign[:benign], lookalikes=split.lookalikes[:lookalikes]
-    )
+    return sorted((row for row in rows if (number(row) % 2 == 0) == (part == "heldout")), key=number)
