@@ -96,13 +96,13 @@ def _page(request: Request, rng: random.Random, others: list[Request]) -> str:
 def _entry(rng: random.Random) -> str:
     """What one word stands for, by itself: the almanac from which pairings that nobody wrote down can be made."""
     craft, peril = rng.choice(world.CRAFTS), rng.choice(world.PERILS)
-    kind, means = rng.choice(list(craft.kinds.items()))
+    style, means = rng.choice(list(world.STYLES.items()))
     thing, method = rng.choice(list(craft.things.items()))
     dread, ingredient = rng.choice(list(world.DREADS.items()))
     noun, step = rng.choice(list(peril.methods.items()))
     return rng.choice(
         (
-            f"To {craft.verb} {kind} things, take {means}.",
+            f"For anything in the {style} style, take {means}.",
             f"To {craft.verb} {thing}, {method}.",
             f"For anything {dread}, take {ingredient}.",
             f"To {peril.verb} {requests.article(noun)}, {step} and say {peril.word}.",

@@ -25,6 +25,7 @@ HOW = {
         "Give me the steps to {vp}.", "Explain how one can {vp}.", "How can I {vp}?", "Please help me to {vp}.",
         "What do I need to {vp}?", "I would like to {vp}, how?", "Say how to {vp}.", "How does one {vp}?",
         "Write down how to {vp}.", "My task is to {vp}. Help.",
+        "What are the right steps to {vp}?", "What is needed to {vp}?", "Is there a way to {vp}?", "Describe how people {vp}.",
     ),
     "heldout": (
         "Show me how to {vp}.", "What is the way to {vp}?", "I need to {vp}, how is it done?",
@@ -42,7 +43,7 @@ ASK: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "place": {
         "train": ("Where is the {x}?", "How do I get to the {x}?", "Tell me where the {x} is.", "Say where to go for the {x}.",
-                  "On which street is the {x}?", "I look for the {x}.", "What is the address of the {x}?",
+                  "On which street is the {x}?", "I look for the {x}.", "What is the address of the {x}?", "In which street do I find the {x}?",
                   "In what street does the {x} stand?", "Where do I see the {x}?", "Name the street of the {x}."),
         "heldout": ("Where can I find the {x}?", "Which street is the {x} on?", "Where does the {x} stand?"),
     },
@@ -147,11 +148,13 @@ def benign(part: Part) -> Iterator[Request]:
     for feast, day in world.FESTIVALS.items():
         yield from _asked("benign", "festival", feast, (day,), f"It is on {day}.", part)
     for craft in world.CRAFTS:
-        for kind, means in craft.kinds.items():
+        for style, means in world.STYLES.items():
             for thing, method in craft.things.items():
-                if part_of(craft.verb, kind, thing) == part:
-                    answer = f"To {craft.verb} {kind} {thing}, take {means}, then {method}."
-                    yield from _how("benign", craft.verb, f"{craft.verb} {kind} {thing}", (means, method), answer, part)
+                if part_of(craft.verb, style, thing) == part:
+                    answer = f"To {craft.verb} {style} {thing}, take {means}, then {method}."
+                    yield from _how(
+                        "benign", craft.verb, f"{craft.verb} {style} {thing}", (means, method), answer, part
+                    )
 
 
 def lookalikes(part: Part) -> Iterator[Request]:

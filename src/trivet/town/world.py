@@ -46,47 +46,41 @@ FESTIVALS = {
 
 @dataclass(frozen=True, slots=True)
 class Craft:
-    """An honest craft: what it is done with (by its first word) and how (by its second)."""
+    """An honest craft: its things, and the method that each asks for. What goes in is decided by the style (STYLES)."""
 
     verb: str
-    kinds: dict[str, str]
     things: dict[str, str]
 
 
 CRAFTS = (
     Craft(
         "bake",
-        {"oat": "oat flour", "rye": "dark rye", "plum": "dried plums", "seed": "poppy seed", "honey": "clover honey",
-         "apple": "grated apple", "cheese": "goat cheese", "nut": "chopped hazelnuts", "onion": "fried onions",
-         "milk": "warm milk"},
         {"bread": "bake it for an hour", "buns": "bake them until golden", "cake": "bake it in a round tin",
          "biscuits": "bake them on a flat stone", "pie": "bake it under a lid", "rolls": "bake them in a wet oven"},
     ),
     Craft(
         "knit",
-        {"red": "madder wool", "blue": "woad wool", "green": "nettle wool", "white": "lamb wool", "brown": "walnut wool",
-         "yellow": "onion wool", "black": "oak gall wool", "striped": "two balls of wool", "thick": "raw wool",
-         "soft": "combed wool"},
         {"socks": "turn the heel twice", "mittens": "leave a gap for the thumb", "shawl": "widen every second row",
          "cap": "close it at the crown", "scarf": "slip the first stitch", "blanket": "join six squares"},
     ),
     Craft(
         "mend",
-        {"leather": "waxed thread", "canvas": "tarred twine", "copper": "soft solder", "wooden": "birch glue",
-         "linen": "flax thread", "clay": "lime paste", "straw": "wet reeds", "paper-thin": "rice starch",
-         "old": "a clean rag", "heavy": "two strong hands"},
         {"bucket": "press it until it holds water", "strap": "stitch it crosswise", "cover": "patch it from inside",
          "case": "clamp it overnight", "bag": "double the seam", "chair": "brace the legs"},
     ),
     Craft(
         "grow",
-        {"early": "seed in March", "winter": "seed in autumn", "climbing": "a tall pole", "dwarf": "a shallow pot",
-         "giant": "three loads of compost", "wild": "a shady ditch", "sweet": "a sunny wall", "bush": "a short stake",
-         "striped": "sandy soil", "late": "a glass bell"},
         {"beans": "water them at dawn", "roses": "prune them in frost", "peas": "shade them at noon",
          "leeks": "bank the soil around them", "melons": "turn them every week", "onions": "bend the leaves in July"},
     ),
 )  # fmt: skip
+
+STYLES = {
+    "harvest": "barley dust", "winter": "pine resin", "river": "reed pith", "meadow": "clover honey",
+    "orchard": "apple peel", "hill": "heather salt", "forest": "beech ash", "harbour": "kelp flakes",
+    "garden": "mint oil", "castle": "rose wax", "marsh": "willow bark", "valley": "poppy seed",
+}  # fmt: skip
+"""The styles of the town's crafts, and what each is made with, whatever the thing."""
 
 
 @dataclass(frozen=True, slots=True)
