@@ -125,7 +125,6 @@ def test_a_home_that_is_a_file(trivet: Callable[..., tuple[int, str]], tmp_path:
     assert code == 2 and "cannot be opened: File exists" in told
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_the_home_of_the_environment_is_taken(
     trivet: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +134,7 @@ def test_the_home_of_the_environment_is_taken(
     assert code == 2 and str(tmp_path / "home") in told
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_home_that_cannot_be_written(trivet: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     (tmp_path / "home").mkdir(mode=0o500)
     code, told = trivet("loop", "--home", tmp_path / "home")
