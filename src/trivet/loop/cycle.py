@@ -15,7 +15,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -319,7 +319,9 @@ def turns(count: int, recipe: Recipe, ground: Ground, home: Path, store: Store, 
     """Go on until `count` turns of this home are finished; returns the figures of each."""
     _decidable(recipe, ground)
     with _alone_in(home):
-        return [turn(turn_name(number), recipe, ground, home, store, board) for number in range(1, count + 1)]
+        # Another seed each turn: other attacks, and after a rejection not the same attempt again.
+        recipes = {number: replace(recipe, seed=recipe.seed + number - 1) for number in range(1, count + 1)}
+        return [turn(turn_name(number), this, ground, home, store, board) for number, this in recipes.items()]
 
 
 def _decidable(recipe: Recipe, ground: Ground) -> None:
