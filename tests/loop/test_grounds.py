@@ -44,3 +44,12 @@ def test_no_goals_and_a_malformed_row_are_told(tmp_path: Path) -> None:
     bad.write_text('{"behavior": "ok"}\n{"behaviour": "typo"}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"bad\.jsonl:2"):
         from_files(Recipe(ground="files", goals=str(bad)))
+
+
+def test_a_ground_without_guards_of_its_own_gets_the_default_policy(tmp_path: Path) -> None:
+    from trivet.loop.front import guards_of
+
+    ground = from_files(
+        Recipe(ground="files", goals=goals(tmp_path / "a.jsonl", [f"Do bad thing {n}." for n in range(40)]))
+    )
+    assert guards_of(ground, tmp_path).name == "default"

@@ -32,7 +32,12 @@ SECONDS = 300.0
 
 
 def guards_of(ground: Ground, home: Path) -> Policy:
-    """The ground's own layers: a light classifier at the input, its forbidden words at the output, PII at both."""
+    """The ground's own layers: a light classifier at the input, its forbidden words at the output, PII at both.
+
+    A ground that brings neither rows nor words, such as one from files, gets the packaged default policy.
+    """
+    if not ground.guard_rows and not ground.blocklist:
+        return Policy.load("default")
     layers = []
     if ground.guard_rows:
         place = home / "guards" / f"{ground.name}-{digest_of([list(row) for row in ground.guard_rows])[:12]}.npz"
