@@ -36,7 +36,10 @@ def markdown() -> str:
     """The whole page."""
     parts = ["# Commands", "", "Generated from the program by `make docs`; do not edit.", ""]
     for name, command in commands():
-        text = command.get_help(click.Context(command, info_name=name, max_content_width=100, terminal_width=100))
+        # Named here because click keeps a command's help option once it has been made, by whomever.
+        names = cli.context_settings["help_option_names"]
+        width = {"max_content_width": 100, "terminal_width": 100}
+        text = command.get_help(click.Context(command, info_name=name, help_option_names=names, **width))
         parts += [f"## {name}", "", "```", text, "```", ""]
     parts += ["# Recipes", "", "Fields of the YAML files, which `key=value` on the command line overrides.", ""]
     for title, path in CONFIGS.items():
