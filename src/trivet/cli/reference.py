@@ -36,7 +36,6 @@ def markdown() -> str:
     """The whole page."""
     parts = ["# Commands", "", "Generated from the program by `make docs`; do not edit.", ""]
     for name, command in commands():
-        # Named here because click keeps a command's help option once it has been made, by whomever.
         names = cli.context_settings["help_option_names"]
         width = {"max_content_width": 100, "terminal_width": 100}
         text = command.get_help(click.Context(command, info_name=name, help_option_names=names, **width))
