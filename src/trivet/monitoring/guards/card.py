@@ -30,7 +30,8 @@ requests from benign), each file at most {cap} rows. Licences of the sources: MI
 CC-BY-4.0, as named in that folder's readme and notices; the weights hold no text of theirs. Some of the prompts were
 written by commercial chat models. Split by normalised text, goal, document, attack, translation and template cluster:
 {split}. Rows whose keys fall into different parts are dropped. Thresholds: at most {target} of the good texts of
-the dev part flagged, and twice that share of its over-refusal rows. Nothing was chosen by the test part.
+the dev part flagged, and twice that share of its over-refusal rows. Settings were chosen on the dev
+part; test figures were seen while the recipe was written, so they are somewhat hopeful.
 
 Two things are ours: a small grammar of harmless and harmful uses of the same verbs (in training only), and the attack
 instructions of injection/constructed said alone, as a user's own request, which are good. Documents with such an instruction
