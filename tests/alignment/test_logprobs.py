@@ -51,7 +51,7 @@ def some_pairs(count: int = 5, seed: int = 0) -> list[Pair]:
 
 def sums(scorer: Scorer, pairs: list[Pair], *, share: bool) -> torch.Tensor:
     batch = collate_pairs(pairs, 0, share=share)
-    return per_owner(scorer.tokens(batch), batch.owners, 2 * len(pairs)).view(-1, 2)
+    return per_owner(scorer(batch), batch.owners, 2 * len(pairs)).view(-1, 2)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -59,7 +59,7 @@ def test_equal_to_the_whole_models_softmax(family):
     model = build(family)
     rows = [Row(np.arange(3, 20, dtype=np.int32), 4), Row(np.arange(30, 39, dtype=np.int32), 1)]
     batch = collate(rows, 0)
-    ours = per_owner(Scorer(model).tokens(batch), batch.owners, 2)
+    ours = per_owner(Scorer(model)(batch), batch.owners, 2)
     for at, row in enumerate(rows):
         logits = model(input_ids=torch.from_numpy(row.ids.astype(np.int64))[None]).logits[0].float().log_softmax(-1)
         dense = sum(logits[i - 1, row.ids[i]] for i in range(row.start, len(row)))
@@ -100,7 +100,7 @@ def test_tiles_equal_one_piece_in_value_and_gradient():
     for tile in (1 << 25, 97 * 3):
         model = build("llama")
         batch = collate_pairs(some_pairs(), 0, share=True)
-        logps = Scorer(model, tile=tile).tokens(batch)
+        logps = Scorer(model, tile=tile)(batch)
         logps.sum().backward()
         found.append((logps.detach(), [p.grad for p in model.parameters()]))
     torch.testing.assert_close(found[0][0], found[1][0], atol=1e-5, rtol=1e-5)

@@ -137,4 +137,4 @@ def can_share(scorer: Scorer, longest: int) -> bool:
 
 def _score(scorer: Scorer, batch: Batch) -> torch.Tensor:
     batch = batch.to(scorer.model.device)
-    return per_owner(scorer.tokens(batch), batch.owners, int(batch.owners.max()) + 1)
+    return per_owner(scorer(batch), batch.owners, int(batch.owners.max()) + 1)

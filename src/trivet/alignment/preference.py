@@ -141,7 +141,7 @@ def run(
         indices = np.concatenate(steps[work.step])
         for part in split_by_tokens(indices, lengths, config.batch_tokens):
             batch = collate_pairs([pairs[i] for i in part], pad, share=share).to(device)
-            logps = per_owner(scorer.tokens(batch), batch.owners, 2 * len(part)).view(-1, 2)
+            logps = per_owner(scorer(batch), batch.owners, 2 * len(part)).view(-1, 2)
             counts = torch.bincount(batch.owners, minlength=2 * len(part)).view(-1, 2)
             weights = torch.tensor([pairs[i].weight for i in part], device=device)
             losses, margins = objective(config, logps, reference[part], counts)

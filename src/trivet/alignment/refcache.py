@@ -47,7 +47,7 @@ def score_pairs(scorer: Scorer, pairs: Sequence[Pair], *, pad: int, budget: int,
     scorer.model.eval()
     for part in split_by_tokens(np.argsort(lengths, kind="stable"), lengths, budget) if len(pairs) else []:
         batch = collate_pairs([pairs[i] for i in part], pad, share=share).to(scorer.model.device)
-        found = per_owner(scorer.tokens(batch), batch.owners, 2 * len(part)).view(-1, 2)
+        found = per_owner(scorer(batch), batch.owners, 2 * len(part)).view(-1, 2)
         logps[torch.from_numpy(part)] = found.cpu()
     scorer.model.train(was_training)
     return logps

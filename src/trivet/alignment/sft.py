@@ -105,7 +105,7 @@ def run(
         learnt = sum(len(row) - row.start for part in micro_batches for row in part)
         for part in micro_batches:
             batch = collate(part, pad).to(device)
-            loss = objectives.sft(scorer.tokens(batch)).sum() / learnt
+            loss = objectives.sft(scorer(batch)).sum() / learnt
             loss.backward()
             work.tally.add(loss=loss)
             seen += batch.ids.numel()
@@ -144,7 +144,7 @@ def heldout_loss(scorer: Scorer, rows: Sequence[Row], pad: int, batch_tokens: in
     total = count = 0.0
     for part in split_by_tokens(np.argsort(lengths, kind="stable"), lengths, batch_tokens):
         batch = collate([rows[i] for i in part], pad).to(scorer.model.device)
-        total += float(objectives.sft(scorer.tokens(batch)).sum())
+        total += float(objectives.sft(scorer(batch)).sum())
         count += len(batch.targets)
     scorer.model.train()
     return total / count
