@@ -23,7 +23,7 @@ from trivet.core.events import (
 )
 from trivet.core.hazards import HAZARDS, Goal, Probe
 from trivet.core.lessons import Demonstration, Feedback, Lesson, Origin, Preference, lesson_digest
-from trivet.core.messages import Conversation, Message, text_of
+from trivet.core.messages import Conversation, Message, digest_of, text_of
 from trivet.core.models.scripted import Scripted
 from trivet.core.protocols import Model
 from trivet.core.verdicts import Decision, Span, Verdict
@@ -73,6 +73,8 @@ LESSONS: list[Lesson] = [
     Demonstration(ASKED, "There."),
     Preference(ASKED, "There.", "No."),
     Preference(ASKED, "There.", "No.", weight=2.0),
+    Preference(ASKED, "There.", "No.", margin=2.0),
+    Preference(ASKED, "There.", "No.", chance=0.75),
     Feedback(ASKED, "There.", True),
     Feedback(ASKED, "There.", False),
 ]
@@ -86,6 +88,22 @@ def test_lessons_are_told_apart_by_content() -> None:
 def test_origin_is_no_part_of_a_lesson(lesson: Lesson) -> None:
     moved = dataclasses.replace(lesson, origin=Origin("elsewhere", ("e1",)))
     assert moved == lesson and lesson_digest(moved) == lesson_digest(lesson)
+
+
+def test_a_certain_pair_keeps_the_digest_it_always_had() -> None:
+    """Stores and caches know pairs by it; a field that came later must not rename them."""
+    pair = Preference(ASKED, "There.", "No.", weight=2.0)
+    assert lesson_digest(pair) == digest_of(["preference", ASKED.rows(), "There.", "No.", 2.0])
+
+
+@pytest.mark.parametrize("field", [{"margin": float("nan")}, {"chance": -0.1}, {"chance": 1.5}])
+def test_a_preference_refuses_what_is_no_margin_or_chance(field: dict[str, float]) -> None:
+    with pytest.raises(DataError, match=next(iter(field))):
+        Preference(ASKED, "There.", "No.", **field)
+
+
+def test_an_origin_says_its_line_where_it_has_one() -> None:
+    assert (str(Origin("set", line=3)), str(Origin("town"))) == ("set:3", "town")
 
 
 def test_goals_and_probes_have_content_ids() -> None:

@@ -117,7 +117,7 @@ def _preferences(row: Mapping[str, Any], origin: Origin) -> list[Preference]:
     weight = row.get("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
         raise DataError(f"`weight` is {weight!r:.40}; it must be a number of at least 0")
-    return [Preference(prompt, won, lost, float(weight), origin)]
+    return [Preference(prompt, won, lost, float(weight), origin=origin)]
 
 
 def _demonstrations(row: Mapping[str, Any], origin: Origin) -> list[Demonstration]:
