@@ -36,10 +36,12 @@ class Draft:
     heard: Callable[[], bool] | None = None
     told: int = 0  # characters that a listener has had
     level: bool = False  # greedy, and at some step the neighbours may have decided
+    end: int | None = None  # the token that ended it; None where it was cut
 
     def take(self, token: int, ends: frozenset[int], context: int) -> bool:
         """Add a token; False when it was the last."""
         if token in ends:
+            self.end = token
             return False
         self.ids.append(token)
         full = len(self.ids) >= self.sampling.max_tokens or len(self.prompt) + len(self.ids) >= context
