@@ -62,7 +62,7 @@ def test_a_loss_that_is_no_number_stops_the_run(folder, tmp_path):
     run = engine.Run(tmp_path, model, engine.adamw(model, betas=(0.9, 0.95), weight_decay=0.0), {})
     with pytest.raises(TrivetError, match=r"the loss is nan at step 0.*Lower lr"):
         run.log({"loss": float("nan")})
-    with pytest.raises(TrivetError, match=r"the gradient norm is inf at step 0"):
+    with pytest.raises(TrivetError, match=r"the grad_norm is inf at step 0"):
         run.log({"loss": 1.0, "grad_norm": float("inf")})
     run.tally.add(loss=1.0, grad_norm=float("nan"))
     with pytest.raises(TrivetError, match=r"the gradient norm is nan at step 0"):

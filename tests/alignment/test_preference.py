@@ -138,5 +138,5 @@ def test_with_lora_only_the_adapter_moves(folder, tmp_path, preferences):
 
 
 def test_smoothing_is_refused_where_it_would_be_ignored(folder, tmp_path):
-    with pytest.raises(ConfigError, match="label_smoothing works with loss dpo only"):
+    with pytest.raises(ConfigError, match="label_smoothing works with dpo and rdpo only"):
         config(folder, tmp_path, loss="ipo", label_smoothing=0.1)

@@ -188,7 +188,7 @@ def test_rows_longer_than_the_model_s_context_are_dropped(folder, tmp_path):
 
 
 def test_a_run_that_diverges_stops_and_keeps_no_ruined_checkpoint(folder, tmp_path, demonstrations):
-    with pytest.raises(TrivetError, match=r"the loss is nan at step .*Lower lr"):
+    with pytest.raises(TrivetError, match=r"is nan at step .*bad-batch.json. Lower lr"):
         sft.run(config(folder, tmp_path, lr=1e38, clip=0, log_every=100, save_every=2), demonstrations)
     assert not list(tmp_path.glob("checkpoint-*")) and not (tmp_path / "model").exists()
 

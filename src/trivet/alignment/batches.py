@@ -162,6 +162,49 @@ def collate(rows: Sequence[Row], pad: int) -> Batch:
     return Batch(*(torch.from_numpy(part) for part in (ids, flat, targets, np.concatenate(owners))))
 
 
+def mask_of(parts: Tensor) -> Tensor:
+    """Who may see whom in rows of several parts: [B, L] part numbers to [B, 1, L, L], true where a position may look.
+
+    A position sees what stands before it in its own part, and in part 0, which everyone shares.
+    """
+    width = parts.shape[1]
+    sees = (parts[:, None, :] == 0) | (parts[:, None, :] == parts[:, :, None])
+    return (sees & torch.ones(width, width, dtype=torch.bool).tril())[:, None]
+
+
+def collate_packed(rows: Sequence[Row], pad: int) -> Batch:
+    """The same rows side by side in as few rows as they fit in, each as wide as the longest; none sees another.
+
+    First fit, longest first. Owners are the numbers of `rows`, so sums per row are those of `collate`.
+    """
+    width = max(len(row) for row in rows)
+    bins: list[list[int]] = []
+    room: list[int] = []
+    for number in sorted(range(len(rows)), key=lambda one: -len(rows[one])):
+        at = next((at for at, left in enumerate(room) if left >= len(rows[number])), None)
+        if at is None:
+            bins.append([])
+            room.append(width)
+            at = len(bins) - 1
+        bins[at].append(number)
+        room[at] -= len(rows[number])
+    ids = np.full((len(bins), width), pad, dtype=np.int64)
+    places, part = np.zeros_like(ids), np.full_like(ids, len(rows) + 1)
+    positions, owners = [], []
+    for at, numbers in enumerate(bins):
+        begin = 0
+        for number in numbers:
+            row, end = rows[number], begin + len(rows[number])
+            ids[at, begin:end], places[at, begin:end], part[at, begin:end] = row.ids, np.arange(len(row)), number + 1
+            positions.append(np.arange(begin + row.start - 1, end - 1) + at * width)
+            owners.append(np.full(len(row) - row.start, number))
+            begin = end
+    flat = np.concatenate(positions)
+    targets = ids.reshape(-1)[flat + 1]
+    tensors = (torch.from_numpy(one) for one in (ids, flat, targets, np.concatenate(owners)))
+    return Batch(*tensors, mask=mask_of(torch.from_numpy(part)), places=torch.from_numpy(places))
+
+
 def split_by_tokens(order: np.ndarray, lengths: np.ndarray, budget: int) -> list[np.ndarray]:
     """`order` cut into runs whose padded rectangle (rows x longest) holds at most `budget` tokens, one row at least."""
     parts, first, longest = [], 0, 0

@@ -1,4 +1,4 @@
-"""All of a training run but the step: weights in, optimiser, learning rate, checkpoints, metric log, weights out.
+"""All of a training run but the step: optimiser, learning rate, checkpoints, metric log, weights out.
 
 A run lives in one folder:
 
@@ -6,34 +6,44 @@ A run lives in one folder:
     OUT/metrics.jsonl          one row per logging interval
     OUT/model/                 the result, an ordinary Hugging Face folder (adapters merged in)
     OUT/adapter/               with LoRA, the adapter alone
+    OUT/report.html            the curves of the run
+    OUT/bad-batch.json         only when a gradient was no number: the rows of that step
     OUT/result.json            written last: its presence means that the run is finished
 
 Everything is written beside its place, synced and renamed, so a killed run leaves whole files only. The same command
 goes on from the newest checkpoint and ends in the same bits as a run that nothing had disturbed; the data order is a
-pure function of the seed, so the position is one number.
+pure function of the seed, so the position is one number. A checkpoint holds whole tensors by name, whatever number of
+processes wrote it: any other number can go on from it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.checkpoint import state_dict as whole
 
+from trivet.alignment import models, parallel
 from trivet.alignment.files import sync, write_file, write_folder, writing
 from trivet.alignment.logprobs import Scorer
-from trivet.core.errors import ConfigError, ModelNotFound, TrivetError
-from trivet.core.models.chat import ensure_template
+from trivet.alignment.models import load, longest, weights_digest, weights_dtype, with_lora  # noqa: F401
+from trivet.alignment.report import write_report
+from trivet.core.errors import ConfigError, TrivetError
 
 Progress = Callable[[Mapping[str, float]], None]
+Tracker = Callable[[Mapping[str, float]], None]
+BatchOf = Callable[[int], Sequence[Mapping[str, Any]]]
 DTYPES = {"fp32": None, "bf16": torch.bfloat16}
+WHOLE = whole.StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
+"""Checkpoints: every trained tensor in full, on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -50,70 +60,6 @@ class Result:
     @property
     def loss(self) -> float:
         return self.final.get("loss", math.nan)
-
-
-# ------------------------------------------------------------------------------------------------ models and adapters
-
-
-def load(folder: str | Path, *, device: str = "auto", dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
-    """(model, tokenizer) of a Hugging Face folder or hub name; the tokenizer has a chat template and a pad token."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, logging
-
-    logging.disable_progress_bar()
-    place = Path(folder).expanduser()
-    if not place.exists() and (place.is_absolute() or len(place.parts) != 2):
-        raise ModelNotFound(f"there is no model folder {place}; give a Hugging Face folder or a hub name OWNER/NAME")
-    where = str(place) if place.exists() else str(folder)
-    try:
-        tokenizer = ensure_template(AutoTokenizer.from_pretrained(where))
-        model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype)
-    except (OSError, ValueError) as why:
-        raise ModelNotFound(f"{folder} holds no causal language model that transformers can load: {why}") from why
-    if tokenizer.eos_token_id is None:
-        raise ConfigError(
-            f"the tokenizer of {folder} has no end token, so a model could not learn to stop; set eos_token"
-        )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return model.to(pick_device(device)), tokenizer
-
-
-def weights_dtype(dtype: str, lora: int) -> torch.dtype:
-    """What weights are kept in: trained ones always in float32, frozen ones under adapters in the arithmetic's own."""
-    return torch.bfloat16 if dtype == "bf16" and lora else torch.float32
-
-
-def longest(max_length: int, model: Any) -> int:
-    """The longest row in tokens: what was asked for, and no more than the model has positions."""
-    return min(max_length, getattr(model.config.get_text_config(), "max_position_embeddings", None) or max_length)
-
-
-def pick_device(name: str) -> torch.device:
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-
-
-def with_lora(model: Any, rank: int, alpha: float, targets: str) -> Any:
-    """The model with fresh low-rank adapters (Hu et al. 2021, arXiv:2106.09685), everything else frozen."""
-    from peft import LoraConfig, get_peft_model
-
-    names = targets if targets == "all-linear" else [name.strip() for name in targets.split(",")]
-    try:
-        wrapped = get_peft_model(
-            model, LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, task_type="CAUSAL_LM", lora_dropout=0.0)
-        )
-    except ValueError as why:
-        known = sorted({name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear)})
-        raise ConfigError(f'lora_targets: "{targets}" does not fit this model, which has {", ".join(known)}') from why
-    return wrapped
-
-
-def weights_digest(model: Any) -> str:
-    """SHA-256 over every weight of a model by name, as 32 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:32]
 
 
 # ------------------------------------------------------------------------------------------- optimiser and its pace
@@ -136,19 +82,21 @@ def learning_rate(step: int, steps: int, peak: float, *, warmup: float, schedule
 
 
 def adamw(model: nn.Module, *, betas: tuple[float, float], weight_decay: float) -> torch.optim.Optimizer:
-    """Fused AdamW; weight decay on matrices only, not on norms and biases."""
+    """AdamW, fused where weights are whole; weight decay on matrices only, not on norms and biases."""
     trained = [p for p in model.parameters() if p.requires_grad]
+    split = any(hasattr(p, "full_tensor") for p in trained)
     groups = [
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, fused=True)
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, fused=not split)
 
 
 class Tally:
     """Running sums kept on the device; read, and so synchronised, once per logging interval."""
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: parallel.Ranks = parallel.ALONE) -> None:
+        self.ranks = ranks
         self.sums: dict[str, Tensor] = {}
 
     def add(self, **values: Tensor | float) -> None:
@@ -157,127 +105,174 @@ class Tally:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
 
     def take(self) -> dict[str, float]:
-        """The sums so far, which start again from nothing."""
+        """The sums so far over all processes, which start again from nothing; every process must call it."""
         taken = {name: float(value) for name, value in self.sums.items()}
         self.sums = {}
-        return taken
+        return self.ranks.totals(taken)
 
 
 # ------------------------------------------------------------------------------------------------------------ the run
 
 
 class Run:
-    """One training run in its folder. Built fresh or from the newest checkpoint; `step` says where it stands."""
+    """One training run in its folder. Built fresh or from the newest checkpoint; `step` says where it stands.
+
+    `trained` holds every parameter that is trained, `batch_of(step)` tells what a step learnt from, for the record of a
+    step that went wrong; `trackers` hear every row of metrics, `progress` as well.
+    """
 
     def __init__(
         self,
         out: Path,
-        model: Any,
+        trained: nn.Module,
         optimizer: torch.optim.Optimizer,
         identity: Mapping[str, Any],
         *,
         progress: Progress | None = None,
+        ranks: parallel.Ranks = parallel.ALONE,
+        batch_of: BatchOf | None = None,
+        trackers: Sequence[Tracker] = (),
     ) -> None:
-        self.out, self.model, self.optimizer = out, model, optimizer
+        self.out, self.trained, self.optimizer, self.ranks = out, trained, optimizer, ranks
         self.identity = dict(identity)
-        self.progress = progress
-        self.tally = Tally()
+        self.listeners = [*trackers, *([progress] if progress else [])] if ranks.main else []
+        self.batch_of = batch_of
+        self.tally = Tally(ranks)
         self.step = 0
         self.last: dict[str, float] = {}
+        self.extra: dict[str, Any] = {}
+        self.norms: list[Tensor] = []
         self.log_path = out / "metrics.jsonl"
-        with writing(out):
-            out.mkdir(parents=True, exist_ok=True)
-        for stale in out.glob("*.tmp"):
-            shutil.rmtree(stale, ignore_errors=True)
+        if ranks.main:
+            with writing(out):
+                out.mkdir(parents=True, exist_ok=True)
+            for stale in out.glob("*.tmp"):
+                shutil.rmtree(stale, ignore_errors=True)
+        ranks.wait()
         self._resume()
 
-    def _trained(self) -> dict[str, Tensor]:
-        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return [p for p in self.trained.parameters() if p.requires_grad]
 
     def _resume(self) -> None:
         found = sorted(self.out.glob("checkpoint-????????"))
+        self.ranks.wait()
         if not found:
-            self.log_path.unlink(missing_ok=True)
+            if self.ranks.main:
+                self.log_path.unlink(missing_ok=True)
             return
         state = torch.load(found[-1] / "state.pt", map_location="cpu", weights_only=True)
         same_run(state["identity"], self.identity, self.out)
-        with torch.no_grad():
-            for name, weight in self._trained().items():
-                weight.copy_(state["weights"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
+        whole.set_model_state_dict(self.trained, state["weights"], options=WHOLE)
+        whole.set_optimizer_state_dict(self.trained, self.optimizer, state["optimizer"], options=WHOLE)
         torch.set_rng_state(state["rng"])
-        if state["cuda_rng"]:
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
-        self.step, self.tally.sums, self.last = state["step"], state["tally"], state["last"]
-        with self.log_path.open("r+", encoding="utf-8") as log:
-            log.truncate(state["logged"])
+        if state["cuda_rng"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["cuda_rng"][: torch.cuda.device_count()])
+        self.step, self.last, self.extra = state["step"], state["last"], state["extra"]
+        if self.ranks.main:
+            self.tally.sums = state["tally"]
+            with self.log_path.open("r+", encoding="utf-8") as log:
+                log.truncate(state["logged"])
 
     def save(self) -> None:
-        """A checkpoint after the step just taken; the one before it goes once this one is whole."""
-        for name, words in (("loss", "loss"), ("grad_norm", "gradient norm")):
-            self._refuse_nan(float(self.tally.sums.get(name, 0.0)), words)
-        self.log_path.touch()
-        sync(self.log_path)
+        """A checkpoint after the step just taken; the one before it goes once this one is whole. All processes call it.
+
+        `extra` is kept with it: what a recipe must remember besides weights (plain numbers and tensors).
+        """
+        self.check()
+        sums = self.ranks.totals({name: float(value) for name, value in self.tally.sums.items()})
         state = {
             "identity": self.identity,
-            "weights": self._trained(),
-            "optimizer": self.optimizer.state_dict(),
+            "weights": whole.get_model_state_dict(self.trained, options=WHOLE),
+            "optimizer": whole.get_optimizer_state_dict(self.trained, self.optimizer, options=WHOLE),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "step": self.step,
-            "tally": self.tally.sums,
+            "tally": {name: torch.tensor(value, dtype=torch.float64) for name, value in sums.items()},
             "last": self.last,
-            "logged": self.log_path.stat().st_size,
+            "extra": self.extra,
         }
         place = self.out / f"checkpoint-{self.step:08d}"
-        write_folder(place, lambda folder: torch.save(state, folder / "state.pt"))
-        for older in self.out.glob("checkpoint-????????"):
-            if older != place:
-                shutil.rmtree(older)
+        if self.ranks.main:
+            self.log_path.touch()
+            sync(self.log_path)
+            state["logged"] = self.log_path.stat().st_size
+            write_folder(place, lambda folder: torch.save(state, folder / "state.pt"))
+            for older in self.out.glob("checkpoint-????????"):
+                if older != place:
+                    shutil.rmtree(older)
+        self.ranks.wait()
 
     def descend(self, rate: float, clip: float) -> Tensor:
         """Clip the gradient, take one optimiser step at this rate, clear the gradient; returns the norm before."""
-        norm = nn.utils.clip_grad_norm_([*self._trained().values()], clip if clip > 0 else math.inf)
+        norm = nn.utils.clip_grad_norm_(self.parameters, clip if clip > 0 else math.inf)
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.norms.append(norm.detach())
         self.step += 1
         return norm
 
     def log(self, figures: Mapping[str, float]) -> None:
-        """One row of metrics; stops the run when its loss, or the gradient that has just been applied, is no number."""
+        """One row of metrics; stops the run when a gradient that has been applied, or the loss, is no number."""
+        self.check()
         row = {"step": self.step, **figures}
-        self._refuse_nan(row.get("loss", 0.0))
-        self._refuse_nan(row.get("grad_norm", 0.0), "gradient norm")
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(row.get(name, 0.0)):
+                raise self._spoilt(name, row[name], self.step)
         self.last = {**self.last, **figures}
-        with writing(self.log_path), self.log_path.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(row) + "\n")
-        if self.progress:
-            self.progress(row)
+        if self.ranks.main:
+            with writing(self.log_path), self.log_path.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(row) + "\n")
+        for listener in self.listeners:
+            listener(row)
 
-    def _refuse_nan(self, value: float, name: str = "loss") -> None:
-        if not math.isfinite(value):
-            raise TrivetError(
-                f"the {name} is {value} at step {self.step}: the run in {self.out} stopped; its last checkpoint, if any, is "
-                "from before. Lower lr, lengthen warmup or lower clip, and use another out folder."
-            )
+    def check(self) -> None:
+        """Raises TrivetError, with the batch saved, when a step since the last check had a gradient that is no number."""
+        norms, self.norms = self.norms, []
+        values = torch.stack(norms).tolist() if norms else []
+        for at, value in enumerate(values):
+            if not math.isfinite(value):
+                raise self._spoilt("gradient norm", value, self.step - len(values) + at + 1)
 
-    def finish(self, tokenizer: Any, dropped: Mapping[str, int]) -> Result:
-        """Write model, adapter and result, in this order; the checkpoints are then no longer needed."""
-        model, adapter = self.model.eval(), None
-        if hasattr(model, "merge_and_unload"):
-            adapter = self.out / "adapter"
-            write_folder(adapter, model.save_pretrained)
-            model = model.merge_and_unload()
-        write_folder(
-            self.out / "model", lambda folder: (model.save_pretrained(folder), tokenizer.save_pretrained(folder))
+    def _spoilt(self, name: str, value: float, step: int) -> TrivetError:
+        """The error for a step that was no number, its rows written down."""
+        kept = ""
+        if self.batch_of and self.ranks.main:
+            place = self.out / "bad-batch.json"
+            text = json.dumps({"step": step, name: str(value), "rows": list(self.batch_of(step - 1))}, indent=1)
+            write_file(place, lambda path: path.write_text(text, encoding="utf-8"))
+            kept = f" What that step learnt from is in {place}."
+        return TrivetError(
+            f"the {name} is {value} at step {step}: the run in {self.out} stopped; its last checkpoint, if any, is from "
+            f"before.{kept} Lower lr, lengthen warmup or lower clip, and use another out folder."
         )
-        result = {"steps": self.step, "final": self.last, "dropped": dict(dropped), "adapter": bool(adapter)}
-        text = json.dumps({"identity": self.identity, **result}, indent=1)
-        write_file(self.out / "result.json", lambda path: path.write_text(text, encoding="utf-8"))
-        for checkpoint in self.out.glob("checkpoint-????????"):
-            shutil.rmtree(checkpoint)
+
+    def finish(self, model: Any, tokenizer: Any, dropped: Mapping[str, int], *, base: str = "") -> Result:
+        """Write model, adapter, report and result, in this order; the checkpoints are then no longer needed.
+
+        `base` names the start model, which quantised weights are read from again.
+        """
+        parallel.gather(model)
+        adapter = self.out / "adapter" if hasattr(model, "merge_and_unload") else None
+        if self.ranks.main:
+            if adapter:
+                write_folder(adapter, model.save_pretrained)
+                model = models.merged(model, base, adapter)
+            model.eval()
+            write_folder(
+                self.out / "model", lambda folder: (model.save_pretrained(folder), tokenizer.save_pretrained(folder))
+            )
+            write_report(self.out, self.identity)
+            result = {"steps": self.step, "final": self.last, "dropped": dict(dropped), "adapter": bool(adapter)}
+            text = json.dumps({"identity": self.identity, **result}, indent=1)
+            write_file(self.out / "result.json", lambda path: path.write_text(text, encoding="utf-8"))
+            for checkpoint in self.out.glob("checkpoint-????????"):
+                shutil.rmtree(checkpoint)
+        self.ranks.wait()
         return Result(self.out / "model", self.step, self.log_path, self.last, dict(dropped), adapter)
 
 
@@ -301,7 +296,18 @@ def same_run(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> No
 
 def identity_of(settings: Mapping[str, Any], **contents: str) -> dict[str, Any]:
     """What makes a run that run: its settings but for those that change no result, and hashes of what goes in."""
-    free = {"model", "reference", "out", "cache", "threads", "save_every", "device"}
+    free = {
+        "model",
+        "reference",
+        "out",
+        "cache",
+        "threads",
+        "save_every",
+        "device",
+        "parallel",
+        "track",
+        "checkpointing",
+    }
     kept = {name: value for name, value in settings.items() if name not in free}
     return json.loads(json.dumps({**kept, **contents}))
 
@@ -311,3 +317,40 @@ def scorer(model: Any, dtype: str) -> Scorer:
     if dtype not in DTYPES:
         raise ConfigError(f'dtype: "{dtype}" is not known; use fp32 or bf16')
     return Scorer(model, autocast=DTYPES[dtype])
+
+
+@contextmanager
+def memory_told() -> Iterator[None]:
+    """Out of memory as one line that says which knob to turn."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as why:
+        if isinstance(why, RuntimeError) and not isinstance(why, torch.OutOfMemoryError) and "allocate" not in str(why):
+            raise
+        raise TrivetError(
+            f"out of memory ({str(why).splitlines()[0][:120]}). Lower batch_tokens first (it changes nothing but speed), "
+            "then set checkpointing=on, dtype=bf16, lora=16 or parallel=fsdp; max_length bounds the longest row."
+        ) from why
+
+
+def checkpointed(setting: str, model: Any, largest: Callable[[], Tensor]) -> bool:
+    """Whether to compute activations twice: as `setting` says, and for auto only where they do not fit.
+
+    What fits is tried, on a GPU: `largest` runs the largest micro-batch and gives a number to differentiate. Besides what
+    that takes there must be room for the optimiser's two moments.
+    """
+    if setting != "auto":
+        return setting == "on"
+    device = next(model.parameters()).device
+    if device.type != "cuda":
+        return False
+    moments = 8 * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    torch.cuda.reset_peak_memory_stats(device)
+    try:
+        largest().backward()
+        room = torch.cuda.get_device_properties(device).total_memory - torch.cuda.max_memory_allocated(device)
+    except torch.OutOfMemoryError:
+        room = 0
+    model.zero_grad(set_to_none=True)
+    torch.cuda.empty_cache()
+    return room < 1.05 * moments

@@ -99,14 +99,20 @@ def value_clip(values: Tensor, old_values: Tensor, returns: Tensor, *, clip: flo
 
 
 def dpo(
-    logp_w: Tensor, logp_l: Tensor, ref_w: Tensor, ref_l: Tensor, *, beta: float = 0.1, label_smoothing: float = 0.0
+    logp_w: Tensor,
+    logp_l: Tensor,
+    ref_w: Tensor,
+    ref_l: Tensor,
+    *,
+    beta: float = 0.1,
+    label_smoothing: float | Tensor = 0.0,
 ) -> Tensor:
     """Direct preference optimisation, Rafailov et al. 2023 (arXiv:2305.18290), equation 7; shapes [pairs] -> [pairs].
 
         L = -(1 - e) log sigmoid(beta z) - e log sigmoid(-beta z)
 
-    e = `label_smoothing` is the chance that a label is flipped (cDPO, Mitchell 2023); its optimum is not at infinity
-    but at beta |z| = log((1 - e) / e). At the start pi = ref, so z = 0 and L = ln 2 for every e.
+    e = `label_smoothing` is the chance that a label is flipped (cDPO, Mitchell 2023), one for all or [pairs], a chance for
+    each (soft labels); the optimum is then not at infinity but at beta |z| = log((1 - e) / e). At the start pi = ref, so z = 0 and L = ln 2 for every e.
     By hand: beta z = ln 3 gives sigmoid = 3/4, L = ln(4/3) = 0.2877; smoothed with e = 0.1: 0.9 ln(4/3) + 0.1 ln 4 = 0.3975.
     """
     same_shape(logp_w=logp_w, logp_l=logp_l, ref_w=ref_w, ref_l=ref_l)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from trivet.alignment.batches import Batch, Row, collate, encode_replies
+from trivet.alignment.batches import Batch, Row, collate, encode_replies, mask_of
 from trivet.alignment.logprobs import Scorer, per_owner
 from trivet.core.lessons import Preference
 
@@ -29,12 +29,14 @@ CHOSEN, REJECTED, PADDING = 1, 2, 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """Token ids of a prompt and of its two replies, end tokens included."""
+    """Token ids of a prompt and of its two replies, end tokens included; the rest as in lessons.Preference."""
 
     prompt: np.ndarray
     chosen: np.ndarray
     rejected: np.ndarray
     weight: float = 1.0
+    margin: float = 0.0
+    chance: float = 1.0
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.chosen) + len(self.rejected)
@@ -67,7 +69,7 @@ def encode_preferences(tokenizer: Any, lessons: Sequence[Preference], max_length
             dropped["too_long"] += 1
         else:
             at = won.start
-            pairs.append(Pair(won.ids[:at], won.ids[at:], lost.ids[at:], lesson.weight))
+            pairs.append(Pair(won.ids[:at], won.ids[at:], lost.ids[at:], lesson.weight, lesson.margin, lesson.chance))
     return EncodedPairs(pairs, dict(dropped))
 
 
@@ -79,7 +81,7 @@ def pairs_digest(pairs: Sequence[Pair], *, weights: bool = True) -> str:
         for part in (pair.prompt, pair.chosen, pair.rejected):
             digest.update(part.tobytes())
         if weights:
-            digest.update(np.float64(pair.weight).tobytes())
+            digest.update(np.float64([pair.weight, pair.margin, pair.chance]).tobytes())
     return digest.hexdigest()[:32]
 
 
@@ -108,11 +110,8 @@ def _shared(pairs: Sequence[Pair], pad: int) -> Batch:
         positions.append(np.concatenate(before).astype(np.int64) + at * width)
         targets.append(np.concatenate([pair.chosen, pair.rejected]).astype(np.int64))
         owners.append(np.repeat([2 * at, 2 * at + 1], [c, r]))
-    parts = torch.from_numpy(part)
-    sees = (parts[:, None, :] == 0) | (parts[:, None, :] == parts[:, :, None])
-    mask = (sees & torch.ones(width, width, dtype=torch.bool).tril())[:, None]
     flat = (torch.from_numpy(np.concatenate(lists)) for lists in (positions, targets, owners))
-    return Batch(torch.from_numpy(ids), *flat, mask=mask, places=torch.from_numpy(places))
+    return Batch(torch.from_numpy(ids), *flat, mask=mask_of(torch.from_numpy(part)), places=torch.from_numpy(places))
 
 
 @torch.no_grad()

@@ -14,43 +14,59 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from trivet.alignment.batches import split_by_tokens
 from trivet.alignment.files import write_file
 from trivet.alignment.logprobs import Scorer, per_owner
 from trivet.alignment.pairs import Pair, collate_pairs, pairs_digest
+from trivet.alignment.parallel import ALONE, Ranks
 from trivet.core.messages import digest_of
 
 
 def reference_logps(
-    scorer: Scorer, pairs: Sequence[Pair], *, weights: str, folder: Path, pad: int, budget: int, share: bool
+    scorer: Scorer,
+    pairs: Sequence[Pair],
+    *,
+    weights: str,
+    folder: Path,
+    pad: int,
+    budget: int,
+    share: bool,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """[pairs, 2] summed log-probabilities of chosen and rejected under the reference; `weights` is its digest."""
     key = digest_of([weights, pairs_digest(pairs, weights=False), str(scorer.autocast)])
     place = folder / f"{key}.npy"
-    if place.exists():
+    known = place.exists()
+    ranks.wait()  # all have looked before anyone writes
+    if known:
         kept: Any = np.load(place)
         if kept.shape == (len(pairs), 2):
             return torch.from_numpy(kept)
-    logps = score_pairs(scorer, pairs, pad=pad, budget=budget, share=share)
-    write_file(place, lambda path: path.write_bytes(_npy(logps.numpy())))
+    logps = score_pairs(scorer, pairs, pad=pad, budget=budget, share=share, ranks=ranks)
+    if ranks.main:
+        write_file(place, lambda path: path.write_bytes(_npy(logps.numpy())))
     return logps
 
 
 @torch.no_grad()
-def score_pairs(scorer: Scorer, pairs: Sequence[Pair], *, pad: int, budget: int, share: bool) -> Tensor:
-    """[pairs, 2] summed log-probabilities of both replies, on the CPU, in batches of like length."""
-    lengths = np.asarray([len(pair) for pair in pairs])
+def score_pairs(
+    scorer: nn.Module, pairs: Sequence[Pair], *, pad: int, budget: int, share: bool, ranks: Ranks = ALONE
+) -> Tensor:
+    """[pairs, 2] summed log-probabilities of both replies, on the CPU, in batches of like length over all processes."""
     logps = torch.zeros(len(pairs), 2)
-    was_training = scorer.model.training
-    scorer.model.eval()
-    for part in split_by_tokens(np.argsort(lengths, kind="stable"), lengths, budget) if len(pairs) else []:
-        batch = collate_pairs([pairs[i] for i in part], pad, share=share).to(scorer.model.device)
-        found = per_owner(scorer(batch), batch.owners, 2 * len(part)).view(-1, 2)
-        logps[torch.from_numpy(part)] = found.cpu()
-    scorer.model.train(was_training)
-    return logps
+    if not pairs:
+        return logps
+    lengths = np.asarray([len(pair) for pair in pairs])
+    was_training = scorer.training
+    scorer.eval()
+    for part in ranks.shares(np.argsort(lengths, kind="stable"), lengths, budget):
+        batch = collate_pairs([pairs[i] for i in part.rows], pad, share=share).to(next(scorer.parameters()).device)
+        found = per_owner(scorer(batch), batch.owners, 2 * len(part.rows)).view(-1, 2)
+        if part.real:
+            logps[torch.from_numpy(part.rows)] = found.cpu()
+    scorer.train(was_training)
+    return ranks.total(logps)
 
 
 def _npy(values: np.ndarray) -> bytes:

@@ -2,7 +2,8 @@
 
 The loss is the negative log-likelihood of the reply's tokens, the end of the turn included, divided by the number of
 such tokens in the whole optimiser batch. Plain texts (demonstrations with an empty prompt) are learnt whole.
-With `lora` > 0 only low-rank adapters are trained; the result is merged all the same.
+With `lora` > 0 only low-rank adapters are trained; the result is merged all the same. With `packing` short rows stand side
+by side without seeing each other: the same losses from fewer padded tokens, where the model takes a mask.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from trivet.alignment import engine, objectives
-from trivet.alignment.batches import Row, collate, encode_demonstrations, plan, rows_digest, split_by_tokens
-from trivet.alignment.logprobs import Scorer
+from trivet.alignment import engine, models, objectives, parallel
+from trivet.alignment.batches import Row, collate, collate_packed, encode_demonstrations, plan, rows_digest
+from trivet.alignment.pairs import can_share
+from trivet.alignment.trackers import trackers
 from trivet.core.config import option
+from trivet.core.errors import ConfigError
 from trivet.core.lessons import Demonstration
 
 
@@ -44,6 +48,9 @@ class Config:
         1024,
         "longest row in tokens, at most the model's context; longer conversations are dropped and counted, texts split",
     )
+    packing: bool = option(
+        False, "short rows side by side in one; the same losses, less padding where lengths differ much"
+    )
     seed: int = option(0, "of the data order and of fresh adapters")
     lora: int = option(0, "rank of the adapters; 0 trains all weights")
     lora_alpha: float = option(16.0, "scale of the adapters: they count alpha / rank times")
@@ -51,11 +58,23 @@ class Config:
     dtype: Literal["fp32", "bf16"] = option(
         "fp32", "arithmetic; trained weights stay in fp32, frozen ones under LoRA follow it"
     )
+    quantize: Literal["none", "nf4", "int8"] = option("none", "frozen weights in 4 or 8 bits (QLoRA); needs lora")
+    checkpointing: Literal["auto", "on", "off"] = option(
+        "auto", "compute activations twice to save memory; auto: on a GPU, where they do not fit"
+    )
+    parallel: Literal["ddp", "fsdp"] = option("ddp", "with several processes: whole copies, or split (FSDP2)")
+    track: str = option("", "also write figures to tensorboard, wandb, mlflow (commas between)")
     device: str = option("auto", "auto, cpu, cuda")
     save_every: int = option(200, "steps between checkpoints; 0 for none")
     log_every: int = option(10, "steps between rows of metrics.jsonl")
     eval_every: int = option(0, "steps between passes over the held-out part; 0 for one at the end")
     threads: int = option(0, "CPU threads; 0 leaves torch's choice")
+
+    def __post_init__(self) -> None:
+        if self.quantize != "none" and not self.lora:
+            raise ConfigError(
+                f"quantize is {self.quantize} and quantised weights cannot be trained; set lora, say to 16"
+            )
 
 
 def run(
@@ -69,14 +88,15 @@ def run(
     out = Path(config.out).expanduser()
     if config.threads:
         torch.set_num_threads(config.threads)
+    ranks = parallel.join(config.device)
     torch.manual_seed(config.seed)
-    kept = engine.weights_dtype(config.dtype, config.lora)
-    model, tokenizer = engine.load(config.model, device=config.device, dtype=kept)
-    longest = engine.longest(config.max_length, model)
+    kept = models.weights_dtype(config.dtype, config.lora)
+    model, tokenizer = models.load(config.model, device=ranks.device, dtype=kept, quantize=config.quantize)
+    longest = models.longest(config.max_length, model)
     rows, too_long = encode_demonstrations(tokenizer, lessons, longest)
     unseen = encode_demonstrations(tokenizer, heldout, longest).rows
     identity = engine.identity_of(
-        asdict(config), weights=engine.weights_digest(model), data=rows_digest(rows), heldout=rows_digest(unseen)
+        asdict(config), weights=models.weights_digest(model), data=rows_digest(rows), heldout=rows_digest(unseen)
     )
     done = engine.finished(out, identity)
     if done:
@@ -92,59 +112,84 @@ def run(
         seed=config.seed,
     )
     if config.lora:
-        model = engine.with_lora(model, config.lora, config.lora_alpha, config.lora_targets)
-    optimizer = engine.adamw(model, betas=config.betas, weight_decay=config.weight_decay)
+        model = models.with_lora(model, config.lora, config.lora_alpha, config.lora_targets)
+    pad, device = tokenizer.pad_token_id, ranks.device
     scorer = engine.scorer(model, config.dtype)
-    work = engine.Run(out, model, optimizer, identity, progress=progress)
-    pad, device = tokenizer.pad_token_id, model.device
-    model.train()
-    began, seen = time.monotonic(), 0
+    if config.packing and not can_share(scorer, 2 * longest):
+        raise ConfigError(
+            f"packing: {config.model} cannot read several texts in one row (see pairs.can_share); turn it off"
+        )
+    together = collate_packed if config.packing else collate
+    lengths = np.asarray([len(row) for row in rows])
+    budget = config.batch_tokens if not config.batch_size else int(lengths.max()) * config.batch_size
+
+    def largest() -> Tensor:
+        few = parallel.largest_share(lengths, config.batch_size, budget)
+        return scorer(together([rows[i] for i in few], pad).to(device)).sum()
+
+    with engine.memory_told():
+        checkpointing = engine.checkpointed(config.checkpointing, model, largest)
+        models.still(model, checkpointing=checkpointing) if checkpointing else model.train()
+        voice = parallel.spread(scorer, ranks, config.parallel, engine.DTYPES[config.dtype])
+    optimizer = engine.adamw(scorer, betas=config.betas, weight_decay=config.weight_decay)
+
+    def batch_of(step: int) -> list[dict[str, Any]]:
+        return [{"row": int(i), "text": tokenizer.decode(rows[i].ids)} for i in np.concatenate(steps[step])]
+
+    follow = trackers(config.track, out, identity) if ranks.main else ()
+    work = engine.Run(
+        out, scorer, optimizer, identity, progress=progress, ranks=ranks, batch_of=batch_of, trackers=follow
+    )
+    began = time.monotonic()
 
     while work.step < len(steps):
-        micro_batches = [[rows[i] for i in indices] for indices in steps[work.step]]
-        learnt = sum(len(row) - row.start for part in micro_batches for row in part)
-        for part in micro_batches:
-            batch = collate(part, pad).to(device)
-            loss = objectives.sft(scorer(batch)).sum() / learnt
-            loss.backward()
-            work.tally.add(loss=loss)
-            seen += batch.ids.numel()
+        indices = np.concatenate(steps[work.step])
+        learnt = sum(len(rows[i]) - rows[i].start for i in indices)
+        for part in ranks.shares(indices, lengths, budget):
+            batch = together([rows[i] for i in part.rows], pad).to(device)
+            with engine.memory_told(), parallel.quietly(voice, part):
+                loss = objectives.sft(voice(batch)).sum() * (part.real / learnt)
+                (loss * ranks.world).backward()
+            work.tally.add(loss=loss, seen=batch.ids.numel() * part.real)
         rate = engine.learning_rate(work.step, len(steps), config.lr, warmup=config.warmup, schedule=config.schedule)
         norm = work.descend(rate, config.clip)
-        work.tally.add(steps=1, tokens=learnt, grad_norm=norm)
+        if ranks.main:
+            work.tally.add(steps=1, tokens=learnt, grad_norm=norm)
 
         last = work.step == len(steps)
         if last or work.step % config.log_every == 0:
-            sums = work.tally.take()
-            seconds = time.monotonic() - began
-            work.log(
-                {
-                    "steps": len(steps),
-                    "loss": sums["loss"] / sums["steps"],
-                    "grad_norm": sums["grad_norm"] / sums["steps"],
-                    "lr": rate,
-                    "tokens": sums["tokens"],
-                    "tokens_per_second": seen / seconds,
-                }
-            )
-            began, seen = time.monotonic(), 0
+            sums, seconds = work.tally.take(), time.monotonic() - began
+            figures = {
+                "steps": len(steps),
+                "loss": sums["loss"] / sums["steps"],
+                "grad_norm": sums["grad_norm"] / sums["steps"],
+                "lr": rate,
+                "tokens": sums["tokens"],
+                "tokens_per_second": sums["seen"] / seconds,
+            }
+            work.log(figures)
+            began = time.monotonic()
         if unseen and (last or (config.eval_every and work.step % config.eval_every == 0)):
-            work.log({"heldout_loss": heldout_loss(scorer, unseen, pad, config.batch_tokens)})
-            began, seen = time.monotonic(), 0
+            work.log({"heldout_loss": heldout_loss(voice, unseen, pad, config.batch_tokens, ranks)})
+            began = time.monotonic()
         if config.save_every and work.step % config.save_every == 0 and not last:
             work.save()
-    return work.finish(tokenizer, {"too_long": too_long})
+    return work.finish(model, tokenizer, {"too_long": too_long}, base=config.model)
 
 
 @torch.no_grad()
-def heldout_loss(scorer: Scorer, rows: Sequence[Row], pad: int, batch_tokens: int) -> float:
+def heldout_loss(
+    scorer: nn.Module, rows: Sequence[Row], pad: int, batch_tokens: int, ranks: parallel.Ranks = parallel.ALONE
+) -> float:
     """Mean negative log-likelihood per token over rows that were not trained on."""
     lengths = np.asarray([len(row) for row in rows])
-    scorer.model.eval()
-    total = count = 0.0
-    for part in split_by_tokens(np.argsort(lengths, kind="stable"), lengths, batch_tokens):
-        batch = collate([rows[i] for i in part], pad).to(scorer.model.device)
-        total += float(objectives.sft(scorer(batch)).sum())
-        count += len(batch.targets)
-    scorer.model.train()
-    return total / count
+    was_training = scorer.training
+    scorer.eval()
+    sums = {"loss": 0.0, "tokens": 0.0}
+    for part in ranks.shares(np.argsort(lengths, kind="stable"), lengths, batch_tokens):
+        batch = collate([rows[i] for i in part.rows], pad).to(next(scorer.parameters()).device)
+        sums["loss"] += float(objectives.sft(scorer(batch)).sum()) * part.real
+        sums["tokens"] += len(batch.targets) * part.real
+    scorer.train(was_training)
+    sums = ranks.totals(sums)
+    return sums["loss"] / sums["tokens"]
