@@ -76,7 +76,7 @@ rows = [{"prompt": lesson.prompt.rows(), "completion": lesson.chosen} for lesson
 (out / "chosen.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 PY
 
-"$python" -m trivet.cli.main align sft configs/sft_small.yaml model="$out/start" out="$out/sft" \
+"$python" -m trivet.cli.main align configs/sft_small.yaml model="$out/start" out="$out/sft" \
   --data "$out/chosen.jsonl" --hold-out 0.2
-"$python" -m trivet.cli.main align dpo configs/dpo_small.yaml model="$out/sft/model" out="$out/dpo" \
+"$python" -m trivet.cli.main align configs/dpo_small.yaml model="$out/sft/model" out="$out/dpo" \
   --data "$pairs" --hold-out 0.2 ${json:+--json "$json"}

@@ -64,7 +64,7 @@ def test_a_loss_that_is_no_number_stops_the_run(folder, tmp_path):
         run.log({"loss": float("nan")})
     with pytest.raises(TrivetError, match=r"the grad_norm is inf at step 0"):
         run.log({"loss": 1.0, "grad_norm": float("inf")})
-    run.tally.add(loss=1.0, grad_norm=float("nan"))
+    run.norms.append(torch.tensor(float("nan")))
     with pytest.raises(TrivetError, match=r"the gradient norm is nan at step 0"):
         run.save()
     assert not run.log_path.exists() and not list(tmp_path.glob("checkpoint-*"))

@@ -198,7 +198,9 @@ def _tiles(count: int, size: int) -> Iterator[slice]:
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, head: _Head) -> Tensor:
     """[rows, V] in float32."""
     arithmetic = head.autocast or weight.dtype
-    logits = F.linear(hidden.to(arithmetic), weight.to(arithmetic), None if bias is None else bias.to(arithmetic)).float()
+    logits = F.linear(
+        hidden.to(arithmetic), weight.to(arithmetic), None if bias is None else bias.to(arithmetic)
+    ).float()
     if head.scale != 1.0:
         logits = logits.mul_(head.scale)
     return logits.div_(head.cap).tanh_().mul_(head.cap) if head.cap else logits

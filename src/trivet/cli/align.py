@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trivet.core.config import load
+from trivet.core.config import load, option, peel
 from trivet.core.errors import ConfigError, Interrupted
 from trivet.core.lessons import lesson_digest
 from trivet.core.models.resolve import model_folder
@@ -25,82 +26,61 @@ if TYPE_CHECKING:
     from trivet.alignment.engine import Result
     from trivet.core.lessons import Demonstration, Preference
 
-SHOWN = ("loss", "margin", "accuracy", "heldout_loss", "heldout_accuracy", "tokens_per_second")
+SHOWN = ("loss", "reward", "kl", "margin", "accuracy", "heldout_loss", "heldout_accuracy", "tokens_per_second")
 
 
-def inputs(command: Callable[..., None]) -> Callable[..., None]:
-    """What every kind of run takes."""
-    for part in reversed(
-        (
-            click.argument("recipe", type=click.Path(path_type=Path)),
-            click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]..."),
-            click.option(
-                "--data", multiple=True, required=True, help="Data set to learn from (.jsonl, .jsonl.gz); repeatable."
-            ),
-            click.option("--heldout", multiple=True, help="Data set to measure on and not to learn from; repeatable."),
-            click.option(
-                "--hold-out",
-                "share",
-                type=click.FloatRange(0, 0.9),
-                default=0.0,
-                help="Share of --data to measure on instead of learning from it, chosen by content.",
-            ),
-            click.option(
-                "--json", "json_path", type=click.Path(path_type=Path), help="Write the figures to this file."
-            ),
-        )
-    ):
-        command = part(command)
-    return command
+@dataclass(frozen=True)
+class Job:
+    """What a recipe file says besides the settings of its recipe."""
+
+    recipe: str = option(help="sft, preference, kto, reward, ppo, policy_gradient, constitution, unlearn")
+    data: list[str] = option(list, "data sets to learn from (.jsonl, .jsonl.gz, .parquet); --data adds to them")
+    heldout: list[str] = option(list, "data sets to measure on and not to learn from; --heldout adds to them")
+    hold_out: float = option(0.0, "share of the data to measure on instead of learning from it, chosen by content")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hold_out <= 0.9:
+            raise ConfigError(f"hold_out is {self.hold_out}; it is a share from 0 to 0.9")
 
 
-@click.group()
-def align() -> None:
-    """Train a model: demonstrations, preferences, LoRA or full.
-
-    RECIPE is a YAML file (see configs/); KEY=VALUE changes a key of it. The same command goes on where it was stopped.
-    """
-
-
-@align.command()
-@inputs
-def sft(recipe: Path, overrides: tuple[str, ...], **given: Any) -> None:
-    """Supervised fine-tuning on demonstrations."""
-    from trivet.alignment import sft as kind
-    from trivet.alignment import sources
-
-    _run(kind, sources.demonstrations, recipe, overrides, **given)
-
-
-@align.command()
-@inputs
-def dpo(recipe: Path, overrides: tuple[str, ...], **given: Any) -> None:
-    """Preference optimisation (DPO, cDPO, IPO) on pairs."""
-    from trivet.alignment import preference, sources
-
-    _run(preference, sources.preferences, recipe, overrides, **given)
-
-
-def _run(
-    kind: Any,
-    read: Callable[[str], Any],
+@click.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--data", multiple=True, help="Data set to learn from, besides those in RECIPE; repeatable.")
+@click.option("--heldout", multiple=True, help="Data set to measure on and not to learn from; repeatable.")
+@click.option(
+    "--hold-out",
+    "share",
+    type=click.FloatRange(0, 0.9),
+    default=None,
+    help="Share of the data to measure on instead of learning from it, chosen by content.",
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures to this file.")
+def align(
     recipe: Path,
-    overrides: Sequence[str],
-    data: Sequence[str],
-    heldout: Sequence[str],
-    share: float,
+    overrides: tuple[str, ...],
+    data: tuple[str, ...],
+    heldout: tuple[str, ...],
+    share: float | None,
     json_path: Path | None,
 ) -> None:
-    config = load(kind.Config, recipe, overrides)
-    missing = [name for name in ("model", "out") if not getattr(config, name)]
-    if missing:
-        raise ConfigError(f"{recipe} does not say {' and '.join(missing)}; add it there or as {missing[0]}=PLACE")
-    config = replace(config, model=model_folder(config.model))
-    if getattr(config, "reference", ""):
-        config = replace(config, reference=model_folder(config.reference))
-    lessons, dropped = _read(read, data)
-    unseen, _ = _read(read, heldout)
-    lessons, apart = split(lessons, share)
+    """Train a model: demonstrations, preferences, rewards, policies, constitutions, unlearning.
+
+    RECIPE is a YAML file (see configs/) whose key `recipe` says how; KEY=VALUE changes a key of it. The same command goes
+    on where it was stopped.
+    """
+    from trivet.alignment import recipes, sources
+
+    job, values, rest = peel(Job, recipe, overrides)
+    kind = recipes.module(job.recipe)
+    config = _filled(load(kind.Config, recipe, rest, values=values), recipe, local=recipes.recipe(job.recipe).local)
+    read = getattr(sources, recipes.recipe(job.recipe).lessons)
+    paths = [*job.data, *data]
+    if not paths:
+        raise ConfigError(f"{recipe} names no data; add `data: [FILE]` there, or --data FILE")
+    lessons, dropped = _read(read, paths)
+    unseen, _ = _read(read, [*job.heldout, *heldout])
+    lessons, apart = split(lessons, job.hold_out if share is None else share)
     unseen += apart
     click.echo(f"{len(lessons)} lessons to learn from, {len(unseen)} to measure on{_told(dropped)}")
     began = time.monotonic()
@@ -110,9 +90,20 @@ def _run(
     except KeyboardInterrupt as stopped:
         raise Interrupted(f"stopped; the same command goes on from the last checkpoint in {config.out}") from stopped
     seconds = time.monotonic() - began
+    if int(os.environ.get("RANK", "0")):
+        return  # one process of several speaks for all
     _show(result)
     if json_path:
         write_json(json_path, _figures(config, result, len(lessons), len(unseen), dropped, seconds))
+
+
+def _filled(config: Any, recipe: Path, *, local: bool) -> Any:
+    """The config, with model specs as folders where weights are wanted; raises ConfigError for what it does not say."""
+    missing = [name for name in ("model", "out") if not getattr(config, name)]
+    if missing:
+        raise ConfigError(f"{recipe} does not say {' and '.join(missing)}; add it there or as {missing[0]}=PLACE")
+    named = [name for name in ("model", "reference") if local and getattr(config, name, "")]
+    return replace(config, **{name: model_folder(getattr(config, name)) for name in named})
 
 
 def split(lessons: Sequence[Any], share: float) -> tuple[list[Any], list[Any]]:

@@ -12,8 +12,10 @@ from trivet.cli.main import cli
 from trivet.core.config import describe
 
 CONFIGS = {
-    "trivet align sft": "trivet.alignment.sft:Config",
-    "trivet align dpo": "trivet.alignment.preference:Config",
+    "trivet align": "trivet.cli.align:Job",
+    "trivet align, recipe: sft": "trivet.alignment.sft:Config",
+    "trivet align, recipe: preference": "trivet.alignment.preference:Config",
+    "trivet align, recipe: kto": "trivet.alignment.kto:Config",
     "trivet attack, trivet eval": "trivet.robustness.measure:Config",
     "trivet loop": "trivet.loop.recipe:Recipe",
     "trivet town build": "trivet.town.build:Config",

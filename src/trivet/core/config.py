@@ -14,7 +14,7 @@ import types
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -35,17 +35,44 @@ def option(default: Any = MISSING, help: str = "") -> Any:
     return field(default=default, metadata=metadata)
 
 
-def load(cls: type[T], path: str | Path | None = None, overrides: Sequence[str] = ()) -> T:
-    """The config of this class: defaults, then the file, then the overrides. Raises one ConfigError for all mistakes."""
+def load(
+    cls: type[T],
+    path: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    values: Mapping[str, Any] | None = None,
+) -> T:
+    """The config of this class: defaults, then the file, then the overrides. Raises one ConfigError for all mistakes.
+
+    `values` stand for the file's where it has been read already; `path` is then only named in mistakes.
+    """
     reading = _Reading()
-    values = _file(Path(path)) if path is not None else {}
+    given = dict(values) if values is not None else read(path) if path is not None else {}
     for override in overrides:
-        reading.override(values, cls, override)
-    config = reading.build(cls, values, "")
+        reading.override(given, cls, override)
+    config = reading.build(cls, given, "")
     if reading.mistakes:
         where = f"{path}: " if path is not None else ""
         raise ConfigError(where + "; ".join(reading.mistakes))
     return config  # type: ignore[no-any-return]
+
+
+class Peeled(NamedTuple, Generic[T]):
+    """A config, and the keys and overrides that were not its own."""
+
+    config: T
+    values: dict[str, Any]
+    overrides: list[str]
+
+
+def peel(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> Peeled[T]:
+    """The config of this class from a file that holds more than its keys; the rest is left for another `load`."""
+    own = {item.name for item in fields(cls)}  # type: ignore[arg-type]
+    everything = read(path)
+    mine = [text for text in overrides if text.partition("=")[0].strip() in own]
+    config = load(cls, path, mine, values={key: value for key, value in everything.items() if key in own})
+    rest = {key: value for key, value in everything.items() if key not in own}
+    return Peeled(config, rest, [text for text in overrides if text not in mine])
 
 
 class Row(NamedTuple):
@@ -223,7 +250,9 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _file(path: Path) -> dict[str, Any]:
+def read(path: str | Path) -> dict[str, Any]:
+    """The keys and values of a YAML file."""
+    path = Path(path)
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
