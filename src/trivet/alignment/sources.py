@@ -1,39 +1,47 @@
-"""Data sets to lessons: JSON Lines (.jsonl, .jsonl.gz) in the forms that are about, read row by row.
+"""Data sets to lessons: the forms that are about, read row by row from any source that readers.py opens.
 
     preferences     prompt, chosen, rejected      prompt: a text or a list of turns; replies: texts or lists of turns
                     chosen, rejected              two lists of turns, or two Human/Assistant transcripts: what they
                                                   share, turn by turn, is the prompt
+                    prompt, replies, ranks        K replies and their ranks (1 is best), or `scores` (high is best)
     demonstrations  prompt, completion            (also `reply` or `response`)
                     messages                      every assistant turn is learnt, each after the turns before it
                     text                          plain text without a template
     feedback        prompt, completion, label     label true: desirable
+                    a form of preferences         the chosen reply is desirable, the rejected one is not
+    prompts         prompt                        or the prompt of any form above, whose replies are left alone
 
 These are the forms of TRL and of the public safety sets. A prompt that is a text is one user message: Trivet trains chat
 models. Two plain texts without a prompt are refused, because no cut through characters can be trusted to fall between
-words (it moves words of replies into prompts). `weight` scales a pair where it is given.
+words (it moves words of replies into prompts).
 
-A row that cannot be read is an error that names file, line and reason. A row that can be read but teaches nothing (an
-empty reply, two equal replies) is dropped and counted. What is too long is decided later, in tokens.
+A pair may carry `weight`, `margin` and `chance` (core/lessons.py), or `votes` [chosen, rejected, ties], which become its
+chance where that is asked for. A ranked list gives all pairs of replies that differ in rank, C(K, 2) where none tie,
+and they share the row's weight evenly, so that every prompt counts the same (InstructGPT, 2203.02155, section 3.5).
+
+A row that cannot be read is an error that names file, line and reason. A row that can be read but not be learnt from (an
+empty turn, two equal replies, roles that do not take turns) is dropped, counted and named. What is too long is decided
+later, in tokens; every lesson's origin says its line.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-import re
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations
+from math import isfinite
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from trivet.alignment.readers import table
+from trivet.alignment.turns import Useless, common, conversation_of, prompt_of, reply_of
 from trivet.core.errors import DataError, did_you_mean
 from trivet.core.lessons import Demonstration, Feedback, Origin, Preference
-from trivet.core.messages import Conversation, Message, text_of
+from trivet.core.messages import Conversation
 
-L = TypeVar("L", Demonstration, Preference, Feedback)
+L = TypeVar("L", Demonstration, Preference, Feedback, Conversation)
 COMPLETIONS = ("completion", "reply", "response")
-TURN = re.compile(r"\n\n(Human|Assistant):")
+SKIPPED = "unreadable"
 
 
 class Loaded(NamedTuple, Generic[L]):
@@ -43,107 +51,204 @@ class Loaded(NamedTuple, Generic[L]):
     dropped: dict[str, int]
 
 
-class _Dropped(Exception):  # noqa: N818
-    """A row that can be read and teaches nothing; its text is the reason."""
+class Drop(NamedTuple):
+    """A row that gave no lesson: where it stands, the reason that is counted, and what is wrong in words."""
+
+    line: int
+    reason: str
+    told: str
+
+
+class Reading(NamedTuple, Generic[L]):
+    """All that was found in a source: its name, how many rows it has, the lessons, and the rows that gave none."""
+
+    name: str
+    rows: int
+    lessons: list[L]
+    drops: list[Drop]
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        return dict(Counter(drop.reason for drop in self.drops))
 
 
 def preferences(path: str | Path) -> Loaded[Preference]:
     """The pairs of a file."""
-    return _load(path, _preferences)
+    return _loaded(read(path, "preferences"))
 
 
 def demonstrations(path: str | Path) -> Loaded[Demonstration]:
     """The demonstrations of a file."""
-    return _load(path, _demonstrations)
+    return _loaded(read(path, "demonstrations"))
 
 
 def feedback(path: str | Path) -> Loaded[Feedback]:
     """The single judged replies of a file."""
-    return _load(path, _feedback)
+    return _loaded(read(path, "feedback"))
 
 
-def rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, row) of a JSON Lines file, packed or not."""
-    place = Path(path).expanduser()
-    if not place.is_file():
-        raise DataError(f"there is no data set {place}; give a .jsonl or .jsonl.gz file")
-    number = 0
-    with gzip.open(place, "rb") if place.suffix == ".gz" else place.open("rb") as lines:
+def prompts(path: str | Path) -> Loaded[Conversation]:
+    """The prompts of a file, for recipes that write the replies themselves."""
+    return _loaded(read(path, "prompts"))
+
+
+def read(
+    path: str | Path,
+    form: str,
+    *,
+    strict: bool = False,
+    skip: bool = False,
+    votes: bool = False,
+    rename: Mapping[str, str] | None = None,
+) -> Reading[Any]:
+    """Everything in a source as lessons of one form, a key of FORMS.
+
+    With `strict` every row that gives no lesson is an error, with `skip` none is, unless the file itself is torn. `votes`
+    makes a pair's chance the share of votes for its better reply, and `rename` gives fields of the source
+    ({"chosen": "better_answer"}) the names that are read here.
+    """
+    name, unit, rows = table(path)
+    lessons: list[Any] = []
+    drops: list[Drop] = []
+    count = 0
+    for number, row in rows:
+        count += 1
         try:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, _row(line)
-        except (ValueError, EOFError, OSError, zlib.error) as why:
-            raise DataError(f"{place} line {number or 1}: {why}") from why
-
-
-def _row(line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except UnicodeDecodeError as why:
-        raise ValueError(f"not UTF-8 text (byte {why.start}); save the file as UTF-8") from why
-    except json.JSONDecodeError as why:
-        raise ValueError(f"not JSON: {why.msg} at character {why.pos + 1}") from why
-    if not isinstance(row, dict):
-        raise ValueError(f"a row must be an object with fields, this is {line.decode(errors='replace')!r:.60}")
-    return row
-
-
-def _load(path: str | Path, read: Callable[[Mapping[str, Any], Origin], list[L]]) -> Loaded[L]:
-    place = Path(path)
-    origin = Origin(place.name.removesuffix(".gz").removesuffix(".jsonl"))
-    lessons: list[L] = []
-    dropped: Counter[str] = Counter()
-    for number, row in rows(place):
-        try:
-            lessons += read(row, origin)
-        except _Dropped as why:
-            dropped[str(why)] += 1
+            row = _renamed(row, rename or {})
+            lessons += FORMS[form](_voted(row) if votes else row, _origin(row, name, number))
         except DataError as why:
-            raise DataError(f"{place} line {number}: {why}") from why
-    return Loaded(lessons, dict(dropped))
+            if strict or not (skip or isinstance(why, Useless)):
+                raise DataError(f"{path} {unit} {number}: {why}") from why
+            drops.append(Drop(number, why.reason if isinstance(why, Useless) else SKIPPED, str(why)))
+    return Reading(name, count, lessons, drops)
+
+
+def _loaded(found: Reading[L]) -> Loaded[L]:
+    return Loaded(found.lessons, found.dropped)
+
+
+def _renamed(row: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    moved = {ours: _field(row, theirs) for ours, theirs in names.items()}
+    return {**{name: value for name, value in row.items() if name not in names.values()}, **moved}
+
+
+def _origin(row: Mapping[str, Any], source: str, number: int) -> Origin:
+    """What a row that `trivet data import` wrote says of itself, else its place; foreign `origin` fields are left alone."""
+    said = row.get("origin")
+    if isinstance(said, dict) and isinstance(said.get("source"), str) and isinstance(said.get("line"), int):
+        return Origin(said["source"], tuple(map(str, said.get("events") or ())), said["line"])
+    return Origin(source, line=number)
 
 
 def _preferences(row: Mapping[str, Any], origin: Origin) -> list[Preference]:
-    chosen, rejected = _field(row, "chosen"), _field(row, "rejected")
-    if "prompt" in row:
-        prompt, won, lost = _prompt(row["prompt"]), _reply(chosen, "chosen"), _reply(rejected, "rejected")
-    else:
-        prompt, won, lost = _common(_turns(chosen, "chosen"), _turns(rejected, "rejected"))
-    if not won.strip() or not lost.strip():
-        raise _Dropped("empty")
+    if "replies" in row:
+        return _ranked(row, origin)
+    prompt, won, lost = _pair(row)
     if won.strip() == lost.strip():
-        raise _Dropped("identical")
-    weight = row.get("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
-        raise DataError(f"`weight` is {weight!r:.40}; it must be a number of at least 0")
-    return [Preference(prompt, won, lost, float(weight), origin=origin)]
+        raise Useless("identical", "`chosen` and `rejected` are the same text")
+    weight, margin = _number(row, "weight", 1.0, low=0.0), _number(row, "margin", 0.0)
+    chance = _number(row, "chance", 1.0)
+    if not 0.5 <= chance <= 1:
+        raise DataError(f"`chance` is {chance}; it must lie in 0.5..1 (below, swap `chosen` and `rejected`)")
+    return [Preference(prompt, won, lost, weight, margin, chance, origin)]
+
+
+def _pair(row: Mapping[str, Any]) -> tuple[Conversation, str, str]:
+    """(prompt, chosen, rejected) of a pair in any of its forms, neither of them empty."""
+    chosen, rejected = _field(row, "chosen"), _field(row, "rejected")
+    if "prompt" not in row:
+        return common(conversation_of(chosen, "chosen"), conversation_of(rejected, "rejected"))
+    prompt = prompt_of(row["prompt"])
+    return prompt, _spoken(chosen, "chosen", prompt), _spoken(rejected, "rejected", prompt)
+
+
+def _ranked(row: Mapping[str, Any], origin: Origin) -> list[Preference]:
+    prompt, given = prompt_of(_field(row, "prompt")), row["replies"]
+    if not isinstance(given, list) or len(given) < 2:
+        raise DataError(f"`replies` is {given!r:.60}; it must be a list of at least two replies")
+    replies = [_spoken(reply, f"replies[{at}]", prompt) for at, reply in enumerate(given)]
+    order = _order(row, len(replies))
+    pairs = [
+        (replies[one], replies[two]) if order[one] < order[two] else (replies[two], replies[one])
+        for one, two in combinations(range(len(replies)), 2)
+        if order[one] != order[two] and replies[one].strip() != replies[two].strip()
+    ]
+    if not pairs:
+        raise Useless("identical", "no two of the `replies` differ in text and rank")
+    weight = _number(row, "weight", 1.0, low=0.0) / len(pairs)
+    return [Preference(prompt, won, lost, weight, origin=origin) for won, lost in pairs]
+
+
+def _order(row: Mapping[str, Any], count: int) -> list[float]:
+    """One number a reply, lowest for the best."""
+    name, sign = ("ranks", 1) if "ranks" in row else ("scores", -1)
+    if name not in row:
+        raise DataError("`replies` need `ranks` (1 is best; equal ranks tie) or `scores` (highest is best)")
+    found = row[name]
+    if not isinstance(found, list) or len(found) != count or not all(map(_is_number, found)):
+        raise DataError(f"`{name}` is {found!r:.60}; it must be a list of {count} numbers, one for each reply")
+    return [sign * number for number in found]
 
 
 def _demonstrations(row: Mapping[str, Any], origin: Origin) -> list[Demonstration]:
     if "messages" in row:
-        talk = _turns(row["messages"], "messages").messages
-        spoken = [at for at, message in enumerate(talk) if message.role == "assistant" and message.content.strip()]
+        talk = conversation_of(row["messages"], "messages").messages
+        spoken = [at for at, message in enumerate(talk) if message.role == "assistant"]
         if not spoken:
-            raise DataError("`messages` has no assistant turn with words to learn")
-        if spoken[0] == 0:
-            raise DataError("`messages` begins with the assistant; a prompt must come before a reply")
+            raise DataError("`messages` has no assistant turn to learn")
         return [Demonstration(Conversation(talk[:at]), talk[at].content, origin) for at in spoken]
     if "text" in row and "prompt" not in row:
         if not isinstance(row["text"], str):
             raise DataError(f"`text` is {row['text']!r:.60}; it must be a text")
         if not row["text"].strip():
-            raise _Dropped("empty")
+            raise Useless("empty", "`text` is empty")
         return [Demonstration(Conversation(), row["text"], origin)]
-    prompt, reply = _prompt(_field(row, "prompt")), _completion(row)
-    return [Demonstration(prompt, reply, origin)]
+    prompt = prompt_of(_field(row, "prompt"))
+    return [Demonstration(prompt, _completion(row, prompt), origin)]
 
 
 def _feedback(row: Mapping[str, Any], origin: Origin) -> list[Feedback]:
+    if "label" not in row and "chosen" in row:
+        prompt, won, lost = _pair(row)
+        return [Feedback(prompt, won, True, origin), Feedback(prompt, lost, False, origin)]
     label = _field(row, "label")
     if not isinstance(label, bool):
         raise DataError(f"`label` is {label!r:.40}; it must be true (desirable) or false")
-    return [Feedback(_prompt(_field(row, "prompt")), _completion(row), label, origin)]
+    prompt = prompt_of(_field(row, "prompt"))
+    return [Feedback(prompt, _completion(row, prompt), label, origin)]
+
+
+def _prompts(row: Mapping[str, Any], origin: Origin) -> list[Conversation]:
+    if "prompt" in row:
+        return [prompt_of(row["prompt"])]
+    if "chosen" in row and "rejected" in row:
+        return [_pair(row)[0]]
+    talk = conversation_of(
+        _field({**row, "prompt": row["messages"]} if "messages" in row else row, "prompt"), "messages"
+    )
+    turns = talk.messages[:-1] if talk.messages[-1].role == "assistant" else talk.messages
+    return [prompt_of(Conversation(turns).rows(), "messages")]
+
+
+FORMS: dict[str, Callable[[Mapping[str, Any], Origin], list[Any]]] = {
+    "preferences": _preferences,
+    "demonstrations": _demonstrations,
+    "feedback": _feedback,
+    "prompts": _prompts,
+}
+
+
+def _voted(row: dict[str, Any]) -> dict[str, Any]:
+    """A pair whose chance is its share of votes, a tie counting half for each; the reply with more votes is chosen."""
+    votes = row.get("votes")
+    if not isinstance(votes, list) or len(votes) not in (2, 3) or not all(_is_number(n) and n >= 0 for n in votes):
+        raise DataError(f"`votes` is {votes!r:.60}; it must be [for chosen, for rejected] or [..., ties]")
+    if not sum(votes):
+        raise DataError("`votes` are all zero; without votes nothing is known about the pair")
+    chance = (votes[0] + sum(votes[2:]) / 2) / sum(votes)
+    if chance < 0.5:
+        return {**row, "chosen": _field(row, "rejected"), "rejected": _field(row, "chosen"), "chance": 1 - chance}
+    return {**row, "chance": chance}
 
 
 def _field(row: Mapping[str, Any], name: str) -> Any:
@@ -153,64 +258,32 @@ def _field(row: Mapping[str, Any], name: str) -> Any:
     return row[name]
 
 
-def _completion(row: Mapping[str, Any]) -> str:
+def _completion(row: Mapping[str, Any], prompt: Conversation) -> str:
     name = next((name for name in COMPLETIONS if name in row), COMPLETIONS[0])
-    reply = _reply(_field(row, name), name)
+    return _spoken(_field(row, name), name, prompt)
+
+
+def _spoken(value: Any, name: str, prompt: Conversation) -> str:
+    reply = reply_of(value, name, prompt)
     if not reply.strip():
-        raise _Dropped("empty")
+        raise Useless("empty", f"`{name}` is empty")
     return reply
 
 
-def _prompt(value: Any) -> Conversation:
-    """A text is one user message; turns must not end with the assistant, who is to speak next."""
-    if isinstance(value, str):
-        if not value.strip():
-            raise DataError("`prompt` is empty; plain text without a prompt goes into `text`")
-        return Conversation.user(value)
-    talk = _turns(value, "prompt")
-    if talk.messages[-1].role == "assistant":
-        raise DataError("`prompt` ends with the assistant; it must end with who the assistant answers")
-    return talk
+def _number(row: Mapping[str, Any], name: str, default: float, low: float | None = None) -> float:
+    value = row.get(name, default)
+    if not _is_number(value) or (low is not None and value < low):
+        least = "" if low is None else f" of at least {low:g}"
+        raise DataError(f"`{name}` is {value!r:.40}; it must be a finite number{least}")
+    return float(value)
 
 
-def _reply(value: Any, name: str) -> str:
-    if isinstance(value, str):
-        return value
-    talk = _turns(value, name).messages
-    if len(talk) != 1 or talk[0].role != "assistant":
-        roles = ", ".join(message.role for message in talk)
-        raise DataError(f"`{name}` must be one assistant turn where there is a prompt, and has ({roles})")
-    return talk[0].content
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
 
 
-def _turns(value: Any, name: str) -> Conversation:
-    """A list of turns, or a transcript of the form "\\n\\nHuman: ... \\n\\nAssistant: ..."."""
-    if isinstance(value, str) and TURN.match(value):
-        parts = TURN.split(value)[1:]
-        roles = {"Human": "user", "Assistant": "assistant"}
-        return Conversation(
-            tuple(Message(roles[who], said.strip()) for who, said in zip(parts[::2], parts[1::2], strict=True))  # type: ignore[arg-type]
-        )
-    if isinstance(value, str):
-        raise DataError(
-            f"`{name}` is a text and the row has no `prompt`: where the prompt ends cannot be known; give `prompt`"
-        )
-    if not isinstance(value, list) or not value:
-        raise DataError(f"`{name}` is {value!r:.60}; it must be a text or a list of turns with role and content")
-    for number, turn in enumerate(value, start=1):
-        if not isinstance(turn, dict) or not isinstance(turn.get("content"), (str, list)):
-            raise DataError(f"`{name}` turn {number} is {turn!r:.60}; it must have `role` and `content`")
-    try:
-        return Conversation(tuple(Message(turn.get("role"), text_of(turn["content"])) for turn in value))
-    except DataError as why:
-        raise DataError(f"`{name}`: {why}") from why
-
-
-def _common(chosen: Conversation, rejected: Conversation) -> tuple[Conversation, str, str]:
-    """The turns that both share as the prompt, and the last turn of each."""
-    won, lost = chosen.messages, rejected.messages
-    if won[:-1] != lost[:-1]:
-        raise DataError("`chosen` and `rejected` differ before their last turn; they must answer the same prompt")
-    if len(won) < 2 or won[-1].role != "assistant" or lost[-1].role != "assistant":
-        raise DataError("`chosen` and `rejected` must be a prompt with one assistant turn at the end")
-    return Conversation(won[:-1]), won[-1].content, lost[-1].content
+def places(drops: list[Drop], shown: int = 5) -> Iterator[str]:
+    """One line a reason: how many rows, and where the first of them stand."""
+    for reason, count in Counter(drop.reason for drop in drops).items():
+        first = [drop for drop in drops if drop.reason == reason][:shown]
+        yield f"{count} {reason} ({', '.join(str(drop.line) for drop in first)}{', ...' if count > shown else ''})"
