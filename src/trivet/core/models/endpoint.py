@@ -14,7 +14,7 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
@@ -23,11 +23,18 @@ import httpx
 
 from trivet.core.errors import Blocked, ModelNotFound, TargetError, UserError
 from trivet.core.messages import Conversation, Message, Sampling, text_of
+from trivet.core.models.options import along, steps_in
 from trivet.core.models.sse import EventStream
 from trivet.core.protocols import GREEDY
 
 MAX_PAUSE = 20.0
 """The longest back-off between two tries, in seconds; only the server itself may ask for more."""
+
+OPTION_TOKENS = 8
+"""Tokens asked for where an option is to be chosen: enough for white space and the beginning of one."""
+
+TOP_LOGPROBS = 20
+"""Likeliest tokens asked for in each place: the most that public servers allow."""
 
 
 _HERE = ("localhost", "127.0.0.1", "::1")
@@ -73,10 +80,29 @@ class Endpoint:
         self._links: dict[asyncio.AbstractEventLoop, _Link] = {}
 
     async def reply(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Message:
-        body = self._body(conversation, sampling, stream=False)
+        return Message("assistant", self._content(await self._whole(self._body(conversation, sampling, stream=False))))
+
+    async def option_logprobs(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
+        """How likely the reply is to begin with each option, read from `top_logprobs` along a greedy reply (options.py).
+
+        Raises TargetError where the server sends no log-probabilities, or the reply begins with none of the options.
+        """
+        body = self._body(conversation, Sampling(max_tokens=OPTION_TOKENS), stream=False)
+        raw = await self._whole({**body, "logprobs": True, "top_logprobs": TOP_LOGPROBS})
+        self._content(raw)
+        steps = steps_in(self._choice(_parse(raw), raw))
+        if not steps:
+            raise TargetError(f"{self} sends no log-probabilities; ask one that does, or count votes (labels: votes)")
+        try:
+            return along(steps, options)
+        except ValueError as why:
+            raise TargetError(f"{self} did not choose: {why}; word the question so, or count votes") from why
+
+    async def _whole(self, body: dict[str, Any]) -> bytes:
+        """The bytes of an answer that is not streamed."""
         try:
             async with asyncio.timeout(self.timeout), self._answer(body) as response:
-                return Message("assistant", self._content(await response.aread()))
+                return await response.aread()
         except TimeoutError as error:
             raise TargetError(f"{self} did not answer within {self.timeout:g} s") from error
         except httpx.RequestError as error:

@@ -1,9 +1,9 @@
 """A Hugging Face causal language model on this machine, as a Model.
 
 One worker thread runs the model for `.reply` and `.stream`: calls that arrive together share a batch. `.replies`
-answers many at once, sorted by length. Seed and conversation decide a sampled reply, not its neighbours. Nor do they
-decide a greedy one in float32: where rounding in their company could tip the scales it is computed again alone. A model
-without a chat template is spoken to in a plain one (see chat.py).
+answers many at once, sorted by length; `.all_option_logprobs` says how likely fixed answers are. Seed and conversation
+decide a sampled reply, not its neighbours. Nor do they decide a greedy one in float32: where rounding in their company
+could tip the scales it is computed again alone. A model without a chat template is spoken to in a plain one (chat.py).
 
 Not covered: models whose cache cannot be indexed by row (state-space models), beams, tools, images; control tokens that
 stand as text in a message are read as control tokens, as transformers does it. In 16-bit arithmetic greedy replies may
@@ -30,6 +30,7 @@ from trivet.core.errors import ModelNotFound, TargetError
 from trivet.core.messages import Conversation, Message, Sampling
 from trivet.core.models.chat import end_ids, ensure_template, render
 from trivet.core.models.decode import Draft, generate
+from trivet.core.models.scoring import tail_logprobs
 from trivet.core.protocols import GREEDY
 
 UNFINISHED = "\ufffd"
@@ -82,6 +83,25 @@ class LocalModel:
         for at in range(0, len(order), self.max_batch):
             self._run(order[at : at + self.max_batch])
         return [Message("assistant", self._text(draft)) for draft in drafts]
+
+    async def option_logprobs(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
+        """log P(the reply begins with the option), summed over its tokens, for each option."""
+        return (await asyncio.to_thread(self.all_option_logprobs, [conversation], options))[0]
+
+    def all_option_logprobs(self, conversations: Sequence[Conversation], options: Sequence[str]) -> list[list[float]]:
+        """The same for many conversations, longest first in batches of at most `max_batch` rows."""
+        asked = [self._options(conversation, options) for conversation in conversations]
+        order = sorted(range(len(asked)), key=lambda at: -len(asked[at][0]))
+        size = max(1, self.max_batch // len(options))
+        found: dict[int, list[float]] = {}
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
+            prompts, tails = [asked[at][0] for at in part], [asked[at][1] for at in part]
+            with self._running:
+                found.update(
+                    zip(part, tail_logprobs(self.model, prompts, tails, self.tokenizer.pad_token_id or 0), strict=True)
+                )
+        return [found[at] for at in range(len(asked))]
 
     async def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> AsyncIterator[str]:
         """The text of `.reply` in pieces. Closing the iterator ends the sampling."""
@@ -185,6 +205,21 @@ class LocalModel:
         if tell or sampling.stop:
             draft.heard = lambda: self._heard(draft, tell)
         return draft
+
+    def _options(self, conversation: Conversation, options: Sequence[str]) -> tuple[list[int], list[list[int]]]:
+        """The conversation as tokens, and the tokens of each option as the template writes it into the reply."""
+        prompt = self._draft(conversation, Sampling(seed=0)).prompt
+        tails = []
+        for option in options:
+            text = render(self.tokenizer, conversation.then(Message("assistant", option)), open_reply=False)
+            whole = self.tokenizer(text[: text.rfind(option) + len(option)], add_special_tokens=False)["input_ids"]
+            if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
+                raise TargetError(
+                    f"{self.name}: with the reply {option!r} the chat template does not go on where it opens a reply, so "
+                    "its likelihood cannot be told; count votes instead (labels: votes)"
+                )
+            tails.append(whole[len(prompt) :])
+        return prompt, tails
 
     def _heard(self, draft: Draft, tell: Callable[[str], bool] | None) -> bool:
         """Tell the text that later tokens cannot change; False at a stop string or when nobody listens."""

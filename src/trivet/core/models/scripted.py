@@ -18,12 +18,16 @@ Line = str | Exception
 
 Script = str | Mapping[str, Line] | Sequence[Line] | Callable[[Conversation], Line]
 
+Odds = Callable[[Conversation, Sequence[str]], Sequence[float]]
+"""The log-probability of each option as the next reply."""
+
 
 class Scripted:
     """Replies from a script, and keeps every conversation that it was given in `seen`.
 
     `replies` is one text for every call, a mapping from the last user message to the reply, a sequence that is used up
-    in order, or a function of the conversation. Where the script has nothing, `default` is said; without a default that
+    in order, or a function of the conversation. `options` says how likely fixed answers are: a function of conversation and
+    options to their log-probabilities; without it there are none. Where the script has nothing, `default` is said; without a default that
     is a TargetError. `delay` is waited before each reply, and `hang` never replies at all.
 
     >>> asyncio.run(Scripted({"Hello?": "Good day."}).reply(Conversation.user("Hello?"))).content
@@ -35,6 +39,7 @@ class Scripted:
         replies: Script = (),
         default: Line | None = None,
         *,
+        options: Odds | None = None,
         name: str = "scripted",
         delay: float = 0.0,
         hang: bool = False,
@@ -45,6 +50,7 @@ class Scripted:
         self.delay = delay
         self.hang = hang
         self._pick = _picker(replies)
+        self._odds = options
 
     async def reply(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Message:
         self.seen.append(conversation)
@@ -60,6 +66,12 @@ class Scripted:
         if isinstance(line, Exception):
             raise line
         return Message("assistant", line)
+
+    async def option_logprobs(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
+        self.seen.append(conversation)
+        if self._odds is None:
+            raise TargetError(f"the script of {self.name} has no log-probabilities of {', '.join(options)}")
+        return [float(one) for one in self._odds(conversation, options)]
 
     async def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> AsyncIterator[str]:
         """The same reply, word by word."""
