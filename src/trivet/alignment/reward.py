@@ -22,10 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trivet.alignment import engine, models, objectives, reward_model, reward_report
-from trivet.alignment.batches import plan, split_by_tokens
+from trivet.alignment import engine, models, objectives, parallel, reward_model, reward_report
+from trivet.alignment.batches import plan
 from trivet.alignment.pairs import Pair, collate_pairs, encode_preferences, pairs_digest
 from trivet.alignment.reward_model import RewardScorer, reads_pairs, score_pairs
+from trivet.alignment.trackers import trackers
 from trivet.core.config import option
 from trivet.core.errors import ConfigError
 from trivet.core.lessons import Preference
@@ -63,7 +64,12 @@ class Config:
     dtype: Literal["fp32", "bf16"] = option(
         "fp32", "arithmetic; trained weights stay in fp32, frozen ones under LoRA follow it"
     )
+    checkpointing: Literal["auto", "on", "off"] = option(
+        "auto", "compute activations twice to save memory; auto: on a GPU, where they do not fit"
+    )
     device: str = option("auto", "auto, cpu, cuda")
+    parallel: Literal["ddp", "fsdp"] = option("ddp", "with several processes: whole copies, or split (FSDP2)")
+    track: str = option("", "also write figures to tensorboard, wandb, mlflow (commas between)")
     save_every: int = option(100, "steps between checkpoints; 0 for none")
     log_every: int = option(10, "steps between rows of metrics.jsonl")
     eval_every: int = option(0, "steps between passes over the held-out part; 0 for one at the end")
@@ -89,9 +95,10 @@ def run(
     out = Path(config.out).expanduser()
     if config.threads:
         torch.set_num_threads(config.threads)
+    ranks = parallel.join(config.device)
     torch.manual_seed(config.seed)
     kept = models.weights_dtype(config.dtype, config.lora)
-    model, tokenizer = reward_model.start(config.model, seed=config.seed, device=config.device, dtype=kept)
+    model, tokenizer = reward_model.start(config.model, seed=config.seed, device=ranks.device, dtype=kept)
     longest = models.longest(config.max_length, model)
     pairs, dropped = encode_preferences(tokenizer, lessons, longest)
     unseen, _ = encode_preferences(tokenizer, heldout, longest)
@@ -103,31 +110,52 @@ def run(
         return done
 
     steps = plan_pairs(config, pairs)
-    pad, device = tokenizer.pad_token_id, model.device
     if config.lora:
         model = reward_model.with_lora(model, config.lora, config.lora_alpha, config.lora_targets)
-    optimizer = engine.adamw(model, betas=config.betas, weight_decay=config.weight_decay)
-    model.eval()  # gradients flow all the same; dropout does not
+    pad, device = tokenizer.pad_token_id, ranks.device
     scorer = RewardScorer(model, autocast=engine.DTYPES[config.dtype])
     share = config.share_prefix and reads_pairs(scorer, 2 * longest)
-    work = engine.Run(out, model, optimizer, identity, progress=progress)
     lengths = np.asarray([len(pair) for pair in pairs])
+
+    def largest() -> Tensor:
+        rows = parallel.largest_share(lengths, 0 if config.group_prompts else config.batch_size, config.batch_tokens)
+        return scorer(collate_pairs([pairs[i] for i in rows], pad, share=share).to(device)).sum()
+
+    with engine.memory_told():
+        checkpointing = engine.checkpointed(config.checkpointing, model, largest)
+        models.still(model, checkpointing=checkpointing)  # gradients flow all the same; dropout does not
+        voice = parallel.spread(scorer, ranks, config.parallel, engine.DTYPES[config.dtype])
+    optimizer = engine.adamw(scorer, betas=config.betas, weight_decay=config.weight_decay)
+
+    def batch_of(step: int) -> list[dict[str, Any]]:
+        return [_words(tokenizer, pairs[i], int(i)) for i in steps[step]]
+
+    def rewards_of(some: Sequence[Pair]) -> Tensor:
+        return score_pairs(voice, some, pad=pad, budget=config.batch_tokens, share=share, ranks=ranks)
+
+    follow = trackers(config.track, out, identity) if ranks.main else ()
+    work = engine.Run(
+        out, scorer, optimizer, identity, progress=progress, ranks=ranks, batch_of=batch_of, trackers=follow
+    )
     unseen_rewards = torch.zeros(0, 2)
     began = time.monotonic()
 
     while work.step < len(steps):
         indices = steps[work.step]
         total = sum(pairs[i].weight for i in indices) or 1.0
-        for part in split_by_tokens(indices, lengths, config.batch_tokens):
-            batch = collate_pairs([pairs[i] for i in part], pad, share=share).to(device)
-            rewards = scorer(batch).view(-1, 2)
-            weights = torch.tensor([pairs[i].weight for i in part], device=device)
-            losses = objective(config, rewards, [pairs[i] for i in part])
-            ((weights * losses).sum() / total).backward()
-            work.tally.add(tokens=batch.ids.numel(), **readouts(weights * losses, rewards))
+        for part in ranks.shares(indices, lengths, config.batch_tokens):
+            batch = collate_pairs([pairs[i] for i in part.rows], pad, share=share).to(device)
+            with engine.memory_told(), parallel.quietly(voice, part):
+                rewards = voice(batch).view(-1, 2)
+                weights = torch.tensor([pairs[i].weight for i in part.rows], device=device)
+                losses = objective(config, rewards, [pairs[i] for i in part.rows])
+                ((weights * losses).sum() * (ranks.world * part.real / total)).backward()
+            if part.real:
+                work.tally.add(tokens=batch.ids.numel(), **readouts(weights * losses, rewards))
         rate = engine.learning_rate(work.step, len(steps), config.lr, warmup=config.warmup, schedule=config.schedule)
         norm = work.descend(rate, config.clip)
-        work.tally.add(steps=1, pairs=len(indices), weight=total, grad_norm=norm)
+        if ranks.main:
+            work.tally.add(steps=1, pairs=len(indices), weight=total, grad_norm=norm)
 
         last = work.step == len(steps)
         if last or work.step % config.log_every == 0:
@@ -142,20 +170,26 @@ def run(
             work.log({"steps": len(steps), **means, "lr": rate, **speed})
             began = time.monotonic()
         if unseen and (last or (config.eval_every and work.step % config.eval_every == 0)):
-            unseen_rewards = score_pairs(scorer, unseen, pad=pad, budget=config.batch_tokens, share=share)
+            unseen_rewards = rewards_of(unseen)
             work.log(heldout_figures(config, unseen_rewards, unseen))
             began = time.monotonic()
         if config.save_every and work.step % config.save_every == 0 and not last:
             work.save()
 
     anchors = np.random.default_rng(config.seed).permutation(len(pairs))[: config.offset_pairs or None]
-    rewards = score_pairs(scorer, [pairs[i] for i in anchors], pad=pad, budget=config.batch_tokens, share=share)
-    offset = reward_model.Offset(float(rewards[:, 0].mean()), float(rewards.std()))
+    rewards = rewards_of([pairs[i] for i in anchors])
+    offset = reward_model.Offset(float(rewards[:, 0].mean()), float(rewards.std()) or 1.0)
     reward_model.fix(model, offset)
-    if unseen:
+    if unseen and ranks.main:
         reward_report.write(out, unseen_rewards.numpy() - offset.mean, unseen)
     work.log({"reward_mean": offset.mean, "reward_std": offset.std})
     return work.finish(model, tokenizer, dropped)
+
+
+def _words(tokenizer: Any, pair: Pair, row: int) -> dict[str, Any]:
+    """A pair as text, for the record of a step that went wrong."""
+    told = {name: tokenizer.decode(getattr(pair, name)) for name in ("prompt", "chosen", "rejected")}
+    return {"row": row, **told, "weight": pair.weight}
 
 
 def plan_pairs(config: Config, pairs: Sequence[Pair]) -> list[np.ndarray]:

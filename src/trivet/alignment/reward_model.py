@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from trivet.alignment import models
 from trivet.alignment.batches import Batch, Row, collate, encode_replies, split_by_tokens
 from trivet.alignment.pairs import Pair, collate_pairs
+from trivet.alignment.parallel import ALONE, Ranks
 from trivet.core.errors import ConfigError, DataError, ModelNotFound
 from trivet.core.messages import Conversation
 from trivet.core.models.chat import ensure_template
@@ -34,7 +35,7 @@ KIND = "ForSequenceClassification"
 
 
 def start(
-    folder: str | Path, *, seed: int, device: str = "auto", dtype: torch.dtype = torch.float32
+    folder: str | Path, *, seed: int, device: str | torch.device = "auto", dtype: torch.dtype = torch.float32
 ) -> tuple[Any, Any]:
     """(reward model, tokenizer) to train: a language model with a fresh head, or a reward model with the head it has."""
     if is_reward_model(folder):
@@ -44,7 +45,9 @@ def start(
     return crowned(language, tokenizer, seed), tokenizer
 
 
-def load(folder: str | Path, *, device: str = "auto", dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+def load(
+    folder: str | Path, *, device: str | torch.device = "auto", dtype: torch.dtype = torch.float32
+) -> tuple[Any, Any]:
     """(reward model, tokenizer) of a folder that was trained as one, here or elsewhere."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, logging
 
@@ -232,23 +235,28 @@ def reads_pairs(scorer: RewardScorer, longest: int) -> bool:
 
 
 @torch.no_grad()
-def score_pairs(scorer: RewardScorer, pairs: Sequence[Pair], *, pad: int, budget: int, share: bool) -> Tensor:
-    """Rewards [pairs, 2] of chosen and rejected replies, on the CPU, without gradient."""
-    lengths = np.asarray([len(pair) for pair in pairs])
+def score_pairs(
+    scorer: nn.Module, pairs: Sequence[Pair], *, pad: int, budget: int, share: bool, ranks: Ranks = ALONE
+) -> Tensor:
+    """Rewards [pairs, 2] of chosen and rejected replies, on the CPU, in batches of like length over all processes."""
+    lengths = np.asarray([len(pair) for pair in pairs], dtype=np.int64)
     found = torch.zeros(len(pairs), 2)
-    for part in split_by_tokens(np.argsort(lengths, kind="stable"), lengths, budget) if len(pairs) else ():
-        batch = collate_pairs([pairs[i] for i in part], pad, share=share).to(scorer.model.device)
-        found[part] = scorer(batch).view(-1, 2).cpu()
-    return found
+    for part in ranks.shares(np.argsort(lengths, kind="stable"), lengths, budget) if pairs else ():
+        batch = collate_pairs([pairs[i] for i in part.rows], pad, share=share).to(next(scorer.parameters()).device)
+        rewards = scorer(batch).view(-1, 2)
+        if part.real:
+            found[torch.from_numpy(part.rows)] = rewards.cpu()
+    return ranks.total(found)
 
 
 @torch.no_grad()
-def score_rows(scorer: RewardScorer, rows: Sequence[Row], *, pad: int, budget: int) -> Tensor:
+def score_rows(scorer: nn.Module, rows: Sequence[Row], *, pad: int, budget: int) -> Tensor:
     """Rewards [rows] of replies that stand alone, on the CPU, without gradient."""
-    lengths = np.asarray([len(row) for row in rows])
+    lengths = np.asarray([len(row) for row in rows], dtype=np.int64)
     found = torch.zeros(len(rows))
-    for part in split_by_tokens(np.argsort(lengths, kind="stable"), lengths, budget) if len(rows) else ():
-        found[part] = scorer(collate([rows[i] for i in part], pad).to(scorer.model.device)).cpu()
+    for part in split_by_tokens(np.argsort(lengths, kind="stable"), lengths, budget) if rows else ():
+        batch = collate([rows[i] for i in part], pad).to(next(scorer.parameters()).device)
+        found[torch.from_numpy(part)] = scorer(batch).cpu()
     return found
 
 
