@@ -256,7 +256,7 @@ class Run:
 
         `base` names the start model, which quantised weights are read from again.
         """
-        parallel.gather(model)
+        parallel.gather(self.trained)
         adapter = self.out / "adapter" if hasattr(model, "merge_and_unload") else None
         if self.ranks.main:
             if adapter:

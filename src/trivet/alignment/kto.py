@@ -32,6 +32,7 @@ from trivet.alignment.trackers import trackers
 from trivet.core.config import option
 from trivet.core.errors import ConfigError, DataError
 from trivet.core.lessons import Feedback
+from trivet.core.messages import digest_of
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def run(
         if other.config.get_text_config().vocab_size != model.config.get_text_config().vocab_size:
             raise ConfigError(f"the reference {config.reference} has another vocabulary than {config.model}")
     anchor = models.weights_digest(other) if config.reference else start
-    labels = "".join("01"[one] for one in (*desirable, *unseen_desirable))
+    labels = digest_of([*desirable.tolist(), *unseen_desirable.tolist()])
     identity = engine.identity_of(
         asdict(config), weights=start, anchor=anchor, data=pairs_digest([*pairs, *unseen]), labels=labels
     )
@@ -149,8 +150,14 @@ def run(
         checkpointing = engine.checkpointed(config.checkpointing, model, largest)
         models.still(model, checkpointing=checkpointing)
         voice = parallel.spread(scorer, ranks, config.parallel, engine.DTYPES[config.dtype])
+        # Before any pass: what is split over processes is gathered by a pass, and must be optimised split.
+        optimizer = engine.adamw(scorer, betas=config.betas, weight_decay=config.weight_decay)
         # Fresh adapters change nothing, so before the first step the model to be trained is the reference.
-        reader = parallel.spread(engine.scorer(other, config.dtype), ranks, config.parallel) if other else voice
+        reader = (
+            parallel.spread(engine.scorer(other.requires_grad_(False), config.dtype), ranks, config.parallel)
+            if other
+            else voice
+        )
         cache = Path(config.cache).expanduser() if config.cache else out / "reference"
         reference, unseen_reference = (
             reference_logps(
@@ -161,12 +168,12 @@ def run(
                 pad=pad,
                 budget=config.batch_tokens,
                 share=share,
+                arithmetic=config.dtype,
                 ranks=ranks,
             )
             for part in (pairs, unseen)
         )
     del reader, other
-    optimizer = engine.adamw(scorer, betas=config.betas, weight_decay=config.weight_decay)
 
     def batch_of(step: int) -> list[dict[str, Any]]:
         rows = [int(i) for i in np.concatenate(steps[step])]

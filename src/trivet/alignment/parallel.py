@@ -116,9 +116,10 @@ def join(device: str) -> Ranks:
 def spread(scorer: nn.Module, ranks: Ranks, how: How, dtype: torch.dtype | None = None) -> nn.Module:
     """The module to call in place of `scorer`: itself, in a DDP wrapper, or split over the processes where it stands.
 
-    With fsdp every layer of the model is a unit of its own and the rest is one; `dtype` is what they compute in.
+    With fsdp every layer of the model is a unit of its own and the rest is one; `dtype` is what they compute in. A model
+    that is not trained needs no wrapper under ddp.
     """
-    if ranks.world == 1:
+    if ranks.world == 1 or (how == "ddp" and not any(p.requires_grad for p in scorer.parameters())):
         return scorer
     if how == "ddp":
         from torch.nn.parallel import DistributedDataParallel
@@ -160,6 +161,9 @@ def quietly(wrapped: nn.Module, share: Share) -> AbstractContextManager[Any]:
 
 def gather(module: nn.Module) -> None:
     """Split parameters become whole ones again, in place and on every process: to be saved, not to be trained on."""
+    for part in module.modules():
+        if hasattr(part, "reshard"):  # a pass without backward leaves its weights gathered for the next one
+            part.reshard()
     for part in module.modules():
         for name, weight in list(part.named_parameters(recurse=False)):
             if hasattr(weight, "full_tensor"):

@@ -153,8 +153,14 @@ def run(
         checkpointing = engine.checkpointed(config.checkpointing, model, largest)
         models.still(model, checkpointing=checkpointing)  # gradients flow all the same; dropout does not
         voice = parallel.spread(scorer, ranks, config.parallel, engine.DTYPES[config.dtype])
+        # Before any pass: what is split over processes is gathered by a pass, and must be optimised split.
+        optimizer = engine.adamw(scorer, betas=config.betas, weight_decay=config.weight_decay)
         # Fresh adapters change nothing, so before the first step the model to be trained is the reference.
-        reader = parallel.spread(engine.scorer(other, config.dtype), ranks, config.parallel) if other else voice
+        reader = (
+            parallel.spread(engine.scorer(other.requires_grad_(False), config.dtype), ranks, config.parallel)
+            if other
+            else voice
+        )
         cache = Path(config.cache).expanduser() if config.cache else out / "reference"
         reference, unseen_reference = (
             reference_logps(
@@ -165,6 +171,7 @@ def run(
                 pad=pad,
                 budget=config.batch_tokens,
                 share=share,
+                arithmetic=config.dtype,
                 ranks=ranks,
             ).to(device)
             if anchored
@@ -172,7 +179,6 @@ def run(
             for part in (pairs, unseen)
         )
     del reader, other
-    optimizer = engine.adamw(scorer, betas=config.betas, weight_decay=config.weight_decay)
 
     def batch_of(step: int) -> list[dict[str, Any]]:
         return [_words(tokenizer, pairs[i], int(i)) for i in np.concatenate(steps[step])]

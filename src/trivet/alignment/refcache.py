@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from trivet.alignment.files import write_file
-from trivet.alignment.logprobs import Scorer, per_owner
+from trivet.alignment.logprobs import per_owner
 from trivet.alignment.pairs import Pair, collate_pairs, pairs_digest
 from trivet.alignment.parallel import ALONE, Ranks
 from trivet.core.messages import digest_of
 
 
 def reference_logps(
-    scorer: Scorer,
+    scorer: nn.Module,
     pairs: Sequence[Pair],
     *,
     weights: str,
@@ -32,10 +32,14 @@ def reference_logps(
     pad: int,
     budget: int,
     share: bool,
+    arithmetic: str = "fp32",
     ranks: Ranks = ALONE,
 ) -> Tensor:
-    """[pairs, 2] summed log-probabilities of chosen and rejected under the reference; `weights` is its digest."""
-    key = digest_of([weights, pairs_digest(pairs, weights=False), str(scorer.autocast)])
+    """[pairs, 2] summed log-probabilities of chosen and rejected under the reference; `weights` is its digest.
+
+    `scorer` may be a Scorer or what spreads one over processes.
+    """
+    key = digest_of([weights, pairs_digest(pairs, weights=False), arithmetic])
     place = folder / f"{key}.npy"
     known = place.exists()
     ranks.wait()  # all have looked before anyone writes
