@@ -172,8 +172,8 @@ def kto(
     """
     same_shape(shift=shift, desirable=desirable)
     anchor = kl.detach() if isinstance(kl, Tensor) else kl
-    sign = torch.where(desirable, 1.0, -1.0)
-    weight = torch.where(desirable, desirable_weight, undesirable_weight)
+    sign = torch.where(desirable, shift.new_tensor(1.0), shift.new_tensor(-1.0))
+    weight = torch.where(desirable, shift.new_tensor(desirable_weight), shift.new_tensor(undesirable_weight))
     return weight * torch.sigmoid(-beta * sign * (shift - anchor))
 
 
