@@ -265,7 +265,11 @@ class _Stages:
         return Sampling(temperature, self.config.max_tokens, seed=_seed(self.config.seed, stage, number))
 
     async def say(self, voice: Voice, talks: Sequence[Conversation], sampling: Sampling) -> list[Message | TargetError]:
-        return await reply_all(voice.model, talks, sampling, concurrency=self.config.concurrency)
+        said = await reply_all(voice.model, talks, sampling, concurrency=self.config.concurrency)
+        if voice.local and len(talks) > 1 and all(isinstance(one, TargetError) for one in said):
+            middle = len(talks) // 2  # one prompt that is too long has failed the batch: find it
+            return [part for half in (talks[:middle], talks[middle:]) for part in await self.say(voice, half, sampling)]
+        return said
 
 
 def _revised(critique: Message | TargetError, revision: Message | TargetError | None, by: str) -> Answer:
@@ -295,12 +299,14 @@ def _voices(config: Config, cast: Cast) -> tuple[Voice, Voice, Voice]:
             if spec not in known:
                 known[spec] = resolve(spec, threads=config.threads or None)
             model = known[spec]
+        else:
+            spec = ""
         name = str(getattr(model, "name", type(model).__name__))
         if Path(name).is_dir():
             return Voice(model, spec or name, folder_digest(name))
         url = str(getattr(model, "url", ""))
         whole = f"{url}#{name}" if url else name
-        return Voice(model, whole if url else spec or name, whole)
+        return Voice(model, whole if url else spec or name, whole)  # a spec's URL may hold a password
 
     if cast.model is None and not config.model:
         raise ConfigError(

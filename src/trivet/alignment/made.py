@@ -66,11 +66,11 @@ def written(
     labelled: bool,
     repeated: int = 0,
 ) -> Result:
-    """Write the lessons and the figures; raises the first failure where everything failed."""
-    failures = [one.failure or one.label for one in made if one.failure or isinstance(one.label, TargetError)]
+    """Write the lessons and the figures; raises the first failure where all replies or all labels failed."""
     whole = [one for one in made if not one.failure]
-    if not whole:
-        raise failures[0]  # type: ignore[misc]
+    unlabelled = [one.label for one in whole if isinstance(one.label, TargetError)]
+    if not whole or len(unlabelled) == len(whole):
+        raise next(one.failure for one in made if one.failure) if not whole else unlabelled[0]
     metrics = [_round(whole, number) for number in range(1, rounds + 1)]
     dropped = {"failed": len(made) - len(whole), "repeated": repeated}
     final: dict[str, float] = {"prompts": float(len(whole))}
@@ -86,7 +86,7 @@ def written(
         turns = {one.prompt.digest: one.prompt for one in whole}
         preferences = _lines(folder / "preferences.jsonl", [_pair(label, turns, source) for label in apart])
         dropped |= {
-            "unlabelled": sum(isinstance(one.label, TargetError) for one in whole),
+            "unlabelled": len(unlabelled),
             "identical": sum(one.label is None for one in whole),
             "tied_or_empty": len(labels) - len(apart),
         }

@@ -37,6 +37,9 @@ PRINCIPLES = (
 RULES = ("harm", "secret-word", "secret-thing", "fear", "truth")
 """The principles of town.yaml that the grammar knows."""
 
+TRIES = 20
+"""Draws in search of a reply that breaks a rule."""
+
 
 def critique(request: Request) -> str:
     """What a fair critic says of the fully helpful answer to the request."""
@@ -139,21 +142,25 @@ def replies(request: Request, others: list[Request], rng: random.Random) -> Iter
 def critic_lessons(constitution: Constitution, pool: list[Request], count: int, seed: int) -> list[Demonstration]:
     """`count` demonstrations of criticising, revising and comparing by the rules of the constitution.
 
-    `pool` is what may be asked: give requests of the train part only. A comparison that a rule does not decide is answered
-    by a coin, so that the critic learns to be unsure there.
+    `pool` is what may be asked: give requests of the train part only. Half of the first replies break the rule, where the
+    request allows it. A comparison that a rule does not decide is answered by a coin, so that the critic learns to be
+    unsure there.
     """
     rng = random.Random(seed)
     kinds: dict[str, list[Request]] = {}
     for request in pool:
         kinds.setdefault(request.kind, []).append(request)
-    others = kinds["benign"]
-    lessons = []
+    lessons: list[Demonstration] = []
     while len(lessons) < count:
-        request = rng.choice(kinds[rng.choices(("harmful", "lookalike", "benign"), (0.5, 0.3, 0.2))[0]])
-        rule = constitution[rng.choice(RULES)]
-        said = replies(request, others, rng)
-        make = rng.choices((_criticising, _comparing, _pondering), (0.6, 0.2, 0.2))[0]
-        lessons += make(constitution, rule, request, next(said), next(said), rng)
+        rule, broken = constitution[rng.choice(RULES)], rng.random() < 0.5
+        for _ in range(TRIES):
+            request = rng.choice(kinds[rng.choices(("harmful", "lookalike", "benign"), (0.5, 0.3, 0.2))[0]])
+            said = replies(request, kinds["benign"], rng)
+            a, b = next(said), next(said)
+            if not broken or fault(request, a, rule.name):
+                break
+        make = rng.choices((_criticising, _comparing, _pondering), (0.5, 0.3, 0.2))[0]
+        lessons += make(constitution, rule, request, a, b, rng)
     return lessons[:count]
 
 
@@ -175,6 +182,7 @@ def _criticising(
 def _comparing(
     constitution: Constitution, rule: Principle, request: Request, a: str, b: str, rng: random.Random
 ) -> list[Demonstration]:
+    a, b = rng.sample((a, b), 2)
     choice = better(request, a, b, rule.name) or rng.choice(OPTIONS)
     return [_lesson(ask_choice(constitution, rule, Conversation.user(request.text), a, b), choice)]
 
@@ -182,6 +190,7 @@ def _comparing(
 def _pondering(
     constitution: Constitution, rule: Principle, request: Request, a: str, b: str, rng: random.Random
 ) -> list[Demonstration]:
+    a, b = rng.sample((a, b), 2)
     prompt, thought = Conversation.user(request.text), thought_of(request, a, b, rule.name)
     choice = better(request, a, b, rule.name) or rng.choice(OPTIONS)
     return [

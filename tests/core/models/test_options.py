@@ -100,6 +100,15 @@ def test_options_of_one_token_need_one_pass(model: LocalModel, folder: Path) -> 
     assert numbers == pytest.approx([by_hand(model, folder, TALKS[0], option) for option in "ab"], abs=1e-4)
 
 
+def test_a_conversation_that_is_too_long_harms_no_neighbour(model: LocalModel) -> None:
+    long_talk = Conversation.user("the lamp by the well " * 200)
+    found = asyncio.run(option_logprobs(model, [*TALKS, long_talk, TALKS[0]], AB))
+    assert isinstance(found[5], TargetError) and "shorten it" in str(found[5])
+    assert [*found[:5], found[6]] == [
+        pytest.approx(one, abs=1e-5) for one in model.all_option_logprobs([*TALKS, TALKS[0]], AB)
+    ]
+
+
 def test_a_template_without_marks_is_followed(tmp_path: Path) -> None:
     """The plain template puts a space before the reply; the options are scored with it."""
     plain = LocalModel(tiny_folder(tmp_path, template=None))

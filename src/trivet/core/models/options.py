@@ -55,15 +55,16 @@ async def option_logprobs(
 
 
 async def _in_slices(
-    whole: Any, conversations: Sequence[Conversation], options: Sequence[str]
+    whole: Any, conversations: Sequence[Conversation], options: Sequence[str], size: int = SLICE
 ) -> list[list[float] | TargetError]:
     results: list[list[float] | TargetError] = []
-    for start in range(0, len(conversations), SLICE):
-        part = conversations[start : start + SLICE]
+    for start in range(0, len(conversations), size):
+        part = conversations[start : start + size]
         try:
             results += await asyncio.to_thread(whole, part, options)
-        except TargetError as failure:
-            results += [failure] * len(part)
+        except TargetError as failure:  # of one conversation that is too long, perhaps: halves find it
+            smaller = len(part) > 1
+            results += await _in_slices(whole, part, options, (len(part) + 1) // 2) if smaller else [failure]
     return results
 
 
