@@ -6,13 +6,13 @@ A labeller compares two replies to one task by the gold reward plus two leanings
     label   = the reply of higher utility, flipped with probability `error`
 
 The flip is drawn from the content and the labeller's name, so the same labeller gives the same answer to the same
-question in any order and any process. Not covered: fatigue, learning, and errors that come in runs.
+question in any order and any process. The faults are found again by alignment/agreement.py and dawid_skene.py. Not
+covered: fatigue, learning, and errors that come in runs.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trivet.core.hazards import Goal, Probe
@@ -45,17 +45,3 @@ class Labeller:
     def label(self, prompt: Conversation, first: str, second: str, task: Goal | Probe) -> Preference:
         chosen, rejected = (first, second) if self.prefers_first(prompt, first, second, task) else (second, first)
         return Preference(prompt, chosen, rejected, origin=Origin(f"town:labeller:{self.name}"))
-
-
-def kappa(one: Sequence[bool], two: Sequence[bool]) -> float:
-    """Cohen's kappa (1960) of two labellers on the same questions: agreement beyond chance; 1 is perfect, 0 is chance.
-
-    Raises ValueError when the answers are not paired, or there are none.
-    """
-    if len(one) != len(two) or not one:
-        raise ValueError(f"kappa needs paired answers, was given {len(one)} and {len(two)}")
-    n = len(one)
-    observed = sum(a == b for a, b in zip(one, two, strict=True)) / n
-    p, q = sum(one) / n, sum(two) / n
-    expected = p * q + (1 - p) * (1 - q)
-    return 1.0 if expected == 1 else (observed - expected) / (1 - expected)
