@@ -28,7 +28,7 @@ RECIPES = {
     "ppo": Recipe("trivet.alignment.ppo", "prompts", "PPO against any reward"),
     "policy_gradient": Recipe("trivet.alignment.policy_gradient", "prompts", "RLOO and GRPO against any reward"),
     "constitution": Recipe(
-        "trivet.alignment.constitution", "prompts", "Constitutional AI: revisions and AI preferences"
+        "trivet.alignment.constitution", "prompts", "Constitutional AI: revisions and AI preferences", local=False
     ),
     "unlearn": Recipe("trivet.alignment.unlearn", "demonstrations", "forget what the data says"),
 }

@@ -110,7 +110,8 @@ def split(lessons: Sequence[Any], share: float) -> tuple[list[Any], list[Any]]:
     """(learnt, measured): a lesson's prompt decides, so that no prompt is on both sides, today and tomorrow."""
 
     def apart(lesson: Any) -> bool:
-        key = lesson.prompt.digest if len(lesson.prompt) else lesson_digest(lesson)
+        prompt = getattr(lesson, "prompt", lesson)  # some recipes learn from prompts alone
+        key = prompt.digest if len(prompt) else lesson_digest(lesson)
         return int(sha256(key.encode()).hexdigest()[:8], 16) < share * (1 << 32)
 
     return [one for one in lessons if not apart(one)], [one for one in lessons if apart(one)]
