@@ -34,7 +34,7 @@ def load(
             model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype).to(place)
         else:
             model = AutoModelForCausalLM.from_pretrained(
-                where, dtype=dtype, quantization_config=_quantized(quantize, dtype), device_map={"": place}
+                where, dtype=dtype, quantization_config=_quantized(quantize, dtype, place), device_map={"": place}
             )
     except (OSError, ValueError) as why:
         raise ModelNotFound(f"{folder} holds no causal language model that transformers can load: {why}") from why
@@ -55,8 +55,12 @@ def whereabouts(folder: str | Path) -> str:
     return str(place) if place.exists() else str(folder)
 
 
-def _quantized(how: Quantize, dtype: torch.dtype) -> Any:
+def _quantized(how: Quantize, dtype: torch.dtype, place: torch.device) -> Any:
     """Frozen weights in 4 or 8 bits (QLoRA, Dettmers et al. 2023, arXiv:2305.14314)."""
+    if how == "nf4" and place.type == "cpu":
+        raise ConfigError(
+            "quantize: nf4 needs a GPU, because on a CPU the 4-bit product of bitsandbytes passes no gradient on; use int8"
+        )
     try:
         import bitsandbytes  # noqa: F401
     except ModuleNotFoundError as missing:
