@@ -26,7 +26,7 @@ from trivet.alignment import models, reward, reward_model
 from trivet.alignment.batches import collate
 from trivet.alignment.pairs import Pair, collate_pairs, encode_preferences
 from trivet.alignment.reward_model import RewardScorer, last_tokens
-from trivet.core.errors import ConfigError, DataError, ModelNotFound
+from trivet.core.errors import ConfigError, DataError, ModelNotFound, TrivetError
 from trivet.core.lessons import Preference
 from trivet.core.messages import Conversation
 
@@ -295,13 +295,37 @@ def test_a_margin_asks_for_more_distance(folder, tmp_path, preferences):
     assert ends["less"] + 4 < ends["none"] < ends["more"] - 0.5
 
 
-def test_members_differ_and_are_found_again(folder, tmp_path, preferences):
+def test_members_differ_and_are_joined_in_one_report(folder, tmp_path, preferences):
     settings = config(folder, tmp_path, members=2, max_steps=2)
     result = reward.run(settings, preferences[:20], heldout=preferences[20:])
     first, second = (reward_model.load(tmp_path / f"member-{at}" / "model", device="cpu")[0] for at in (0, 1))
     assert not torch.allclose(first.score.weight, second.score.weight, atol=1e-2)
     alone = [json.loads((tmp_path / f"member-{at}" / "result.json").read_text())["final"] for at in (0, 1)]
     assert result.final["heldout_loss"] == pytest.approx((alone[0]["heldout_loss"] + alone[1]["heldout_loss"]) / 2)
+    assert result.folder == tmp_path and result.final["member_accuracy"] == pytest.approx(
+        (alone[0]["heldout_accuracy"] + alone[1]["heldout_accuracy"]) / 2
+    )
+    found = json.loads((tmp_path / "reward_report.json").read_text())
+    each = [json.loads((tmp_path / f"member-{at}" / "reward_report.json").read_text()) for at in (0, 1)]
+    means = [one["mean_reward"]["chosen"] for one in each]
+    assert found["mean_reward"]["chosen"] == pytest.approx(sum(means) / 2, abs=1e-5) and found["pairs"] == 10
+    again = reward.run(settings, preferences[:20], heldout=preferences[20:])
+    assert again.final == result.final
+
+
+def test_checkpointed_activations_change_no_number(folder, tmp_path, preferences):
+    for how in ("on", "off"):
+        reward.run(config(folder, tmp_path / how, checkpointing=how, max_steps=3, log_every=1), preferences)
+    for one, two in zip(metrics(tmp_path / "on"), metrics(tmp_path / "off"), strict=True):
+        assert one == pytest.approx(two, rel=1e-5)
+
+
+def test_a_gradient_that_is_no_number_stops_the_run_and_keeps_the_batch(folder, tmp_path, preferences):
+    poisoned = [replace(pair, margin=1e300) for pair in preferences]
+    with pytest.raises(TrivetError, match=r"bad-batch\.json"):
+        reward.run(config(folder, tmp_path, lr=1e30, clip=0.0, max_steps=4, log_every=1), poisoned)
+    assert not (tmp_path / "result.json").exists()
+    assert json.loads((tmp_path / "bad-batch.json").read_text())["rows"][0]["chosen"]
 
 
 def test_a_reward_model_goes_on_with_the_head_it_has(folder, tmp_path, preferences):

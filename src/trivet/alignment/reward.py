@@ -52,7 +52,9 @@ class Config:
     betas: tuple[float, float] = option((0.9, 0.95), "AdamW's two decay rates")
     clip: float = option(1.0, "largest gradient norm; 0 for no clipping")
     batch_size: int = option(32, "pairs per optimiser step, on average where prompts have several")
-    batch_tokens: int = option(8192, "padded tokens per micro-batch; changes speed and memory, not the result")
+    batch_tokens: int = option(
+        0, "padded tokens per micro-batch; changes speed and memory, not the result; 0: 2048 on a CPU, 16384 on a GPU"
+    )
     max_length: int = option(
         1024, "longest prompt with reply in tokens, at most the model's context; longer pairs are dropped and counted"
     )
@@ -96,6 +98,7 @@ def run(
     if config.threads:
         torch.set_num_threads(config.threads)
     ranks = parallel.join(config.device)
+    budget = engine.micro_tokens(config.batch_tokens, ranks.device)
     torch.manual_seed(config.seed)
     kept = models.weights_dtype(config.dtype, config.lora)
     model, tokenizer = reward_model.start(config.model, seed=config.seed, device=ranks.device, dtype=kept)
@@ -118,7 +121,7 @@ def run(
     lengths = np.asarray([len(pair) for pair in pairs])
 
     def largest() -> Tensor:
-        rows = parallel.largest_share(lengths, 0 if config.group_prompts else config.batch_size, config.batch_tokens)
+        rows = parallel.largest_share(lengths, 0 if config.group_prompts else config.batch_size, budget)
         return scorer(collate_pairs([pairs[i] for i in rows], pad, share=share).to(device)).sum()
 
     with engine.memory_told():
@@ -131,7 +134,7 @@ def run(
         return [_words(tokenizer, pairs[i], int(i)) for i in steps[step]]
 
     def rewards_of(some: Sequence[Pair]) -> Tensor:
-        return score_pairs(voice, some, pad=pad, budget=config.batch_tokens, share=share, ranks=ranks)
+        return score_pairs(voice, some, pad=pad, budget=budget, share=share, ranks=ranks)
 
     follow = trackers(config.track, out, identity) if ranks.main else ()
     work = engine.Run(
@@ -143,7 +146,7 @@ def run(
     while work.step < len(steps):
         indices = steps[work.step]
         total = sum(pairs[i].weight for i in indices) or 1.0
-        for part in ranks.shares(indices, lengths, config.batch_tokens):
+        for part in ranks.shares(indices, lengths, budget):
             batch = collate_pairs([pairs[i] for i in part.rows], pad, share=share).to(device)
             with engine.memory_told(), parallel.quietly(voice, part):
                 rewards = voice(batch).view(-1, 2)
@@ -248,13 +251,33 @@ def heldout_figures(config: Config, rewards: Tensor, pairs: Sequence[Pair]) -> d
 def run_members(
     config: Config, lessons: Sequence[Preference], *, heldout: Sequence[Preference], progress: engine.Progress | None
 ) -> engine.Result:
-    """One run for each member of an ensemble, each resumable by itself; the result's folder holds them all."""
+    """One run for each member of an ensemble, each resumable by itself; then a report on the mean of their rewards.
+
+    The final figures are the members' means, but for accuracy: `heldout_accuracy` is that of the joined members, and
+    `member_accuracy` the mean of their own.
+    """
     out = Path(config.out).expanduser()
     results = []
     for number in range(config.members):
         member = replace(config, members=1, seed=config.seed + number, out=str(out / f"member-{number}"))
         results.append(run(member, lessons, heldout=heldout, progress=progress))
-    final: dict[str, Any] = {}
-    for name in results[0].final:
-        final[name] = sum(result.final[name] for result in results) / len(results)
+    final = {name: sum(one.final[name] for one in results) / len(results) for name in results[0].final}
+    if "heldout_accuracy" in final and parallel.join(config.device).main:
+        joined, unseen = joined_rewards(config, [one.folder for one in results], heldout)
+        found = reward_report.write(out, joined, unseen)
+        final |= {"member_accuracy": final["heldout_accuracy"], "heldout_accuracy": found["accuracy"]["rate"]}
     return engine.Result(out, results[0].steps, results[0].metrics, final, results[0].dropped)
+
+
+def joined_rewards(
+    config: Config, folders: Sequence[Path], heldout: Sequence[Preference]
+) -> tuple[np.ndarray, list[Pair]]:
+    """The mean of several models' rewards [pairs, 2], each with its own mean taken off, and the pairs."""
+    sums, pairs = np.zeros((0, 2)), []
+    for folder in folders:
+        model, tokenizer = reward_model.load(folder, device=config.device)
+        pairs, _ = encode_preferences(tokenizer, heldout, models.longest(config.max_length, model))
+        scorer, pad = RewardScorer(model.eval()), tokenizer.pad_token_id
+        found = score_pairs(scorer, pairs, pad=pad, budget=config.batch_tokens, share=False).numpy()
+        sums = found - reward_model.offset_of(model).mean + (sums if len(sums) else 0)
+    return sums / len(folders), pairs

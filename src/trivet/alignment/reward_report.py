@@ -87,7 +87,7 @@ def calibration(gaps: np.ndarray, chances: np.ndarray | None = None) -> dict[str
         rows.append(
             {"certainty": says, "right": Rate(round(float(right[there].sum())), count).row(), "share_right": is_right}
         )
-    believed = 1 / (1 + np.exp(-gaps))
+    believed = np.where(gaps > 0, certainty, 1 - certainty)
     nll = chances * np.logaddexp(0, -gaps) + (1 - chances) * np.logaddexp(0, gaps)
     return {
         "ece": ece,
