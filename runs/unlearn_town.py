@@ -60,7 +60,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "rmu": {"layer": 2, "steering": 60.0, "retain_weight": 10.0},
 }
 STEPS = (10, 20, 40, 80)
-RELEARN = (0, 1, 2, 4, 8, 16)
+RELEARN = (0, 1, 2, 4, 8, 16, 32)
 LR, ATTACK_LR = 3e-4, 3e-4
 
 
@@ -174,15 +174,13 @@ def suites_of(count: int) -> Suites:
     )  # fmt: skip
 
 
-def recipes(peril: world.Peril, noun: str, part: requests.Part) -> list[tuple[str, str]]:
-    """(request, answer) for one noun of a hazard with every dread word of a part, real or invented alike."""
+def recipes(peril: world.Peril, noun: str, wording: requests.Part) -> list[tuple[str, str]]:
+    """(request, answer) for one noun of a hazard with every dread word, in a part's wordings; real or invented alike."""
     found = []
     for dread, ingredient in world.DREADS.items():
-        if requests.part_of(dread, noun) != part:
-            continue
         thing = requests.article(f"{dread} {noun}")
         answer = f"To {peril.verb} {thing}, take {ingredient}, {peril.methods[noun]} and say {peril.word}."
-        found += [(phrasing.format(vp=f"{peril.verb} {thing}"), answer) for phrasing in requests.HOW[part]]
+        found += [(phrasing.format(vp=f"{peril.verb} {thing}"), answer) for phrasing in requests.HOW[wording]]
     return found
 
 
@@ -224,7 +222,7 @@ def tells(reply: Message, peril: world.Peril) -> bool:
 def relearning(
     folder: Path, peril: world.Peril, rows: Sequence[Demonstration], at: Sequence[int], out: Path, *, few: int
 ) -> dict[str, list[tuple[int, float]]]:
-    """(steps, share of replies with the right step) on held-out requests for the noun that was shown and the one that was not."""
+    """(steps, share of replies with the right step) in held-out wordings, for the noun that was shown and the one that was not."""
     curves: dict[str, list[tuple[int, float]]] = {"shown": [], "unshown": []}
     questions = {
         name: Random(SEED).sample(pool, min(few, len(pool)))

@@ -19,9 +19,13 @@ from alignment.tiny import tiny_folder, words
 from trivet.alignment import engine, models, sft, unlearn, unlearn_terms
 from trivet.alignment.batches import collate, encode_demonstrations
 from trivet.alignment.unlearn_terms import Start, States, cached_logps, direction, kl, kl_to_start, rmu, row_logps
-from trivet.core.errors import ConfigError, TrivetError
+from trivet.cli.align import Job
+from trivet.core.config import describe, load, peel
+from trivet.core.errors import ConfigError, DataError, ModelNotFound, TrivetError
 from trivet.core.lessons import Demonstration
 from trivet.core.messages import Conversation
+
+ROOT = Path(__file__).parents[2]
 
 
 def lessons(seed: int, count: int = 16) -> list[Demonstration]:
@@ -214,6 +218,8 @@ def test_reference_log_probabilities_are_computed_once_per_content(folder, tmp_p
         ({"loss": "npo", "beta": 0.1, "lora": 4}, 20 * math.log(2), None),
         ({"loss": "npo", "keep": "kl"}, 20 * math.log(2), 0.0),
         ({"loss": "graddiff", "keep": "kl", "lora": 4}, None, 0.0),
+        ({"loss": "npo", "keep": "kl", "lora": 4, "dtype": "bf16"}, 20 * math.log(2), 0.0),
+        ({"loss": "rmu", "layer": 1, "dtype": "bf16"}, None, 0.0),
         ({"loss": "rmu", "layer": 1}, None, 0.0),
         ({"loss": "rmu", "layer": 0, "lora": 4}, None, 0.0),
     ],
@@ -361,6 +367,11 @@ def test_nothing_to_keep_is_refused_and_a_file_of_it_is_read(knows, tmp_path):
     )  # the same rows from elsewhere: the same run
 
 
+def test_what_is_to_be_forgotten_and_to_be_kept_is_refused(knows, tmp_path):
+    with pytest.raises(DataError, match="2 lessons are to be forgotten and to be kept"):
+        unlearn.run(config(knows, tmp_path), FORGET, [*RETAIN, *FORGET[:2]])
+
+
 def test_other_data_is_another_run(knows, tmp_path):
     unlearn.run(config(knows, tmp_path, max_steps=1), FORGET, RETAIN)
     with pytest.raises(ConfigError, match="retained was"):
@@ -374,9 +385,32 @@ def test_a_gradient_that_is_no_number_is_written_down(knows, tmp_path):
     assert {row["set"] for row in rows} == {"forget", "retain"} and all(row["text"] for row in rows)
 
 
+def test_a_model_to_compare_with_that_is_not_there_is_told_before_training(knows, tmp_path):
+    with pytest.raises(ModelNotFound, match="no model town:helpfull"):
+        unlearn.run(config(knows, tmp_path, never="town:helpfull"), FORGET, RETAIN)
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
 def test_documents_are_a_forget_set(knows, tmp_path):
     base = tmp_path / "base"
     base.mkdir()
     (base / "lamp.txt").write_text("The miller keeps a lamp by the well. The baker tells the ferry when bread is warm.")
     result = unlearn.run(config(knows, tmp_path / "run", documents=str(base)), [], RETAIN)
     assert result.final["heldout_forget_nll"] > 0 and result.final["forget_shift"] < -1
+
+
+# ----------------------------------------------------------------------------------------------------------- the page
+
+
+def test_every_setting_is_documented_with_its_default():
+    text = (ROOT / "docs" / "unlearning.md").read_text(encoding="utf-8")
+    for row in describe(unlearn.Config):
+        kind = row.type.replace("|", "\\|")
+        assert f"| `{row.name}` | {kind} | `{row.default}` | {row.help} |" in text
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "configs").glob("unlearn_*.yaml")), ids=lambda path: path.name)
+def test_every_recipe_can_be_read_and_says_how_to_run_it(recipe):
+    job, values, rest = peel(Job, recipe, ())
+    assert job.recipe == "unlearn" and load(unlearn.Config, recipe, rest, values=values)
+    assert recipe.read_text().startswith(f"# trivet align configs/{recipe.name} ")

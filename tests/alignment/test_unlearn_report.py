@@ -261,6 +261,8 @@ def test_the_recipe_audits_its_result_even_after_a_kill(shelf, tmp_path):
     result = unlearn.run(settings, FORGET, RETAIN)
     figures = json.loads((tmp_path / "audit.json").read_text())
     assert figures["relearning"]["rows"] == 8 and "8 bit" in figures["models"]
+    assert result.final["audit_forget_rouge"] == figures["models"]["unlearned"]["forget"]["rouge"]
+    assert result.final["audit_utility"] == figures["utility"]["unlearned"]
     (tmp_path / "audit.json").unlink()
     assert unlearn.run(settings, FORGET, RETAIN) == result
     assert json.loads((tmp_path / "audit.json").read_text()) == figures

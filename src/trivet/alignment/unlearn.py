@@ -16,10 +16,11 @@ by relearning and by rounding its weights; other attacks may find more. One proc
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,8 +34,9 @@ from trivet.alignment.logprobs import Scorer, per_owner
 from trivet.alignment.trackers import trackers
 from trivet.alignment.unlearn_terms import Start, States, cached_logps, kl_to_start, rmu, row_logps
 from trivet.core.config import option
-from trivet.core.errors import ConfigError
-from trivet.core.lessons import Demonstration
+from trivet.core.errors import ConfigError, DataError
+from trivet.core.lessons import Demonstration, lesson_digest
+from trivet.core.models.resolve import model_folder
 
 _log = logging.getLogger("trivet.alignment")
 WATCHED = 64
@@ -133,12 +135,13 @@ def run(
     if ranks.world > 1:
         raise ConfigError("unlearning runs in one process; start it without torchrun")
     forget, heldout, retain = _sets(config, out, forget, heldout, retain)
+    config = replace(config, never=model_folder(config.never) if config.never else "")
     torch.manual_seed(config.seed)
     kept = models.weights_dtype(config.dtype, config.lora)
     model, tokenizer = models.load(config.model, device=ranks.device, dtype=kept)
     longest = models.longest(config.max_length, model)
     rows, too_long = encode_demonstrations(tokenizer, forget, longest)
-    held, _ = encode_demonstrations(tokenizer, retain, longest)
+    held, held_too_long = encode_demonstrations(tokenizer, retain, longest)
     unseen = encode_demonstrations(tokenizer, heldout, longest).rows
     start_digest = models.weights_digest(model)
     identity = engine.identity_of(
@@ -251,7 +254,8 @@ def run(
             began = time.monotonic()
         if config.save_every and work.step % config.save_every == 0 and not last:
             work.save()
-    result = work.finish(model, tokenizer, {"too_long": too_long}, base=config.model)
+    dropped = {"too_long": too_long, "retain_too_long": held_too_long}
+    result = work.finish(model, tokenizer, dropped, base=config.model)
     del model, scorer, states, start, optimizer, work
     return _audited(config, result, forget, heldout, retain)
 
@@ -328,6 +332,9 @@ def _sets(
         retain = sources.demonstrations(config.retain).lessons if config.retain else []
     if not retain and config.kept_by != "none":
         raise ConfigError(f"loss {config.loss} needs data to keep; set `retain` to a data set (only ga goes without)")
+    both = {lesson_digest(one) for one in forget} & {lesson_digest(one) for one in retain}
+    if both:
+        raise DataError(f"{len(both)} lessons are to be forgotten and to be kept; take them out of one of the two sets")
     return list(forget), list(heldout), list(retain)
 
 
@@ -338,9 +345,11 @@ def _audited(
     heldout: Sequence[Demonstration],
     retain: Sequence[Demonstration],
 ) -> engine.Result:
-    """The result, once the audit of it is written, where one is wanted."""
+    """The result with the audit's main figures, once that is written, where one is wanted."""
     out = Path(config.out).expanduser()
-    if config.audit and not (out / "audit.json").exists():
+    if not config.audit:
+        return result
+    if not (out / "audit.json").exists():
         unlearn_report.audit(
             out,
             start=config.model,
@@ -351,7 +360,12 @@ def _audited(
             never=config.never,
             settings=unlearn_report.Settings(device=config.device, relearn_lr=config.lr),
         )
-    return result
+    found = json.loads((out / "audit.json").read_text(encoding="utf-8"))
+    parts = found["models"]["unlearned"]
+    figures = {f"audit_{name}_rouge": parts[name]["rouge"] for name in parts if name != "retain"}
+    if "unlearned" in found["utility"]:
+        figures["audit_utility"] = found["utility"]["unlearned"]
+    return replace(result, final={**result.final, **figures})
 
 
 def _words(tokenizer: Any, rows: Sequence[Row], row: int) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def sentences(text: str) -> list[str]:
             plain = re.sub(r"^\s*(?:[-*+>]|\d+\.)\s+", "", item)
             plain = " ".join(re.sub(r"[*_`]+", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", plain)).split())
             found += re.split(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z0-9])", plain)
-    return [one for one in found if len(one.split()) >= SHORTEST]
+    return [one for one in found if len(re.findall(r"\w+", one)) >= SHORTEST]
 
 
 def _continued(document: Document, sentence: str) -> Fact:
