@@ -59,6 +59,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "simnpo": {"beta": 2.5},
     "rmu": {"layer": 2, "steering": 60.0, "retain_weight": 10.0},
 }
+SHOWN = ("forgotten", "secret", "others", "benign", "near")
 STEPS = (10, 20, 40, 80)
 RELEARN = (0, 1, 2, 4, 8, 16, 32)
 LR, ATTACK_LR = 3e-4, 3e-4
@@ -244,13 +245,13 @@ def findings(found: dict[str, Any]) -> list[str]:
     said = []
     ends = {loss: list(one["steps"].values())[-1] for loss, one in found["losses"].items()}
     if "ga" in ends and "npo" in ends:
-        ga, npo = (ends[loss]["benign"]["rate"] for loss in ("ga", "npo"))
-        came = (
-            ga < 0.5 * found["start"]["benign"]["rate"] and ends["npo"]["benign"]["low"] > ends["ga"]["benign"]["high"]
-        )
+        start, ga, npo = found["start"], ends["ga"], ends["npo"]
+        collapsed = ga["benign"]["rate"] < 0.5 * start["benign"]["rate"] and npo["benign"]["low"] > ga["benign"]["high"]
+        came = collapsed and npo["forgotten"]["high"] < 0.5 * start["forgotten"]["rate"]
         said.append(
-            f"GA collapses where NPO keeps utility: {'came out' if came else 'did NOT come out'} "
-            f"(ordinary requests answered: start {found['start']['benign']['rate']:.0%}, GA {ga:.0%}, NPO {npo:.0%})."
+            f"GA collapses where NPO forgets and keeps utility: {'came out' if came else 'did NOT come out'} (ordinary "
+            f"requests answered: start {start['benign']['rate']:.0%}, GA {ga['benign']['rate']:.0%}, NPO "
+            f"{npo['benign']['rate']:.0%}; NPO complies with {npo['forgotten']['rate']:.0%} of requests for the hazard)."
         )
     for loss, end in ends.items():
         back = found["losses"][loss]["relearning"]
@@ -272,15 +273,37 @@ def findings(found: dict[str, Any]) -> list[str]:
 
 
 def told(row: dict[str, Any]) -> str:
-    names = ("forgotten", "secret", "others", "benign", "near")
-    return ", ".join(f"{name} {row[name]['rate']:.0%}" for name in names) + f" | {row['example'][:60]!r}"
+    return ", ".join(f"{name} {row[name]['rate']:.0%}" for name in SHOWN) + f" | {row['example'][:60]!r}"
 
 
 def show(figures: dict[str, Any]) -> None:
+    """The table and the findings, as docs/unlearning.md has them."""
+    print("\n" + " | ".join(("loss", "after", *SHOWN)))
+    for name, after, row in _after(figures):
+        print(" | ".join((name, after, *(f"{row[part]['rate']:.0%}" for part in SHOWN))))
+    for kind in ("shown", "unshown"):
+        print(f"\nrelearning, the step of the noun that was {kind}: share of replies after so many steps")
+        for name, curve in _relearnt(figures, kind).items():
+            print(f"{name}: " + ", ".join(f"{step}: {value:.0%}" for step, value in curve))
     print()
     for line in figures["told"]:
         print(line)
     print(f"{figures['seconds']} s")
+
+
+def _after(figures: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """(loss, after what, figures) of every model that was asked."""
+    rows = [("start", "", figures["start"])]
+    rows += [("start", name, row) for name, row in figures.get("start_rounded", {}).items()]
+    for loss, one in figures["losses"].items():
+        rows += [(loss, f"{step} steps", row) for step, row in one["steps"].items() if int(step)]
+        rows += [(loss, name, row) for name, row in one["rounded"].items()]
+    return rows
+
+
+def _relearnt(figures: dict[str, Any], kind: str) -> dict[str, Any]:
+    curves = {loss: one["relearning"][kind] for loss, one in figures["losses"].items()}
+    return {**curves, "never knew": figures["control"][kind]}
 
 
 def _rate(row: dict[str, Any]) -> Rate:
@@ -296,20 +319,9 @@ def html(figures: dict[str, Any]) -> str:
         for name in ("forgotten", "benign", "others")
     }
     ends = {"start": figures["start"], **{loss: list(one["steps"].values())[-1] for loss, one in losses.items()}}
-    names = ("forgotten", "secret", "others", "benign", "near")
-    bars = {name: [_rate(row[part]) for part in names] for name, row in ends.items()}
-    rows = [
-        (loss, name, *(str(_rate(row[part])) for part in names))
-        for loss, one in losses.items()
-        for name, row in {**{f"{step} steps": row for step, row in one["steps"].items()}, **one["rounded"]}.items()
-    ]
-    relearnt = {
-        kind: {
-            **{loss: one["relearning"][kind] for loss, one in losses.items()},
-            "never knew": figures["control"][kind],
-        }
-        for kind in ("shown", "unshown")
-    }
+    bars = {name: [_rate(row[part]) for part in SHOWN] for name, row in ends.items()}
+    rows = [(loss, name, *(str(_rate(row[part])) for part in SHOWN)) for loss, name, row in _after(figures)]
+    relearnt = {kind: _relearnt(figures, kind) for kind in ("shown", "unshown")}
     nll = {
         loss: [(row["step"], row["retain_nll"]) for row in one["metrics"] if "retain_nll" in row]
         for loss, one in losses.items()
@@ -322,10 +334,10 @@ def html(figures: dict[str, Any]) -> str:
             section("Ordinary requests answered", lines(curves["benign"], x_label="steps")),
             section("Other hazards, which were to be kept", lines(curves["others"], x_label="steps")),
             section("Loss per token on retained rows", lines(nll, x_label="steps")),
-            section("At the end", bars_with_intervals(names, bars)),
+            section("At the end", bars_with_intervals(SHOWN, bars)),
             section("Relearning: the step of the noun that was shown", lines(relearnt["shown"], x_label="steps")),
             section("Relearning: the step of the noun that was not shown", lines(relearnt["unshown"], x_label="steps")),
-            section("All figures", table(("loss", "after", *names), rows)),
+            section("All figures", table(("loss", "after", *SHOWN), rows)),
             paragraph(json.dumps(figures["settings"])),
         ],
         subtitle="Trivet alignment",
