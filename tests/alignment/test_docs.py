@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from trivet.alignment import preference, sft
+from trivet.alignment import preference, reward, sft
 from trivet.core.config import describe
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(("page", "cls"), [("sft.md", sft.Config), ("dpo.md", preference.Config)])
+@pytest.mark.parametrize(
+    ("page", "cls"), [("sft.md", sft.Config), ("dpo.md", preference.Config), ("reward_model.md", reward.Config)]
+)
 def test_every_setting_is_documented_with_its_default(page, cls):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     for row in describe(cls):

@@ -16,6 +16,8 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
     GPT2Config,
     GPT2LMHeadModel,
 )
@@ -174,6 +176,18 @@ def test_what_is_no_reward_model_is_told(folder, tmp_path):
     tokenizer.save_pretrained(tmp_path / "three")
     with pytest.raises(ConfigError, match="3 classes"):
         reward_model.load(tmp_path / "three")
+
+
+def test_encoders_are_refused(tmp_path):
+    tokenizer = tiny_tokenizer()
+    shape = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        num_labels=1, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    BertForSequenceClassification(shape).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="BertForSequenceClassification has another head"):
+        reward_model.load(tmp_path)
 
 
 def test_what_cannot_be_scored_is_named(scorer):

@@ -68,6 +68,7 @@ def load(
             f"{folder} pads with the token that ends a reply ({pad}), so transformers and Trivet would read its rewards "
             "at different places; set pad_token_id in its config.json to another token"
         )
+    _head(model)
     return model.to(models.pick_device(device)), tokenizer
 
 
@@ -112,15 +113,23 @@ def crowned(language: Any, tokenizer: Any, seed: int) -> Any:
             f"transformers has no sequence classifier for {type(language).__name__}, so it cannot become a reward model"
         ) from why
     setattr(model, model.base_model_prefix, language.base_model)
-    head = getattr(model, "score", None)
-    if not isinstance(head, nn.Linear) or head.bias is not None:
-        raise ConfigError(f"{type(model).__name__} has another head than Trivet knows; please report the architecture")
-    width = head.in_features
+    width = _head(model).in_features
     weight = torch.randn(1, width, generator=torch.Generator().manual_seed(seed)) / sqrt(width + 1)
     model.score = nn.Linear(width, 1, bias=False, device=language.device)
     with torch.no_grad():
         model.score.weight.copy_(weight)
     return model.eval()
+
+
+def _head(model: Any) -> nn.Linear:
+    """The layer that makes the score; raises ConfigError where that is more than one matrix."""
+    head = getattr(model, "score", None)
+    if not isinstance(head, nn.Linear) or head.bias is not None:
+        raise ConfigError(
+            f"{type(model).__name__} has another head than a reward model's (one matrix named `score`, on a language model "
+            "that reads forwards); use a model of another family"
+        )
+    return head
 
 
 def with_lora(model: Any, rank: int, alpha: float, targets: str) -> Any:
