@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from alignment.tiny import tiny_lessons, words
-from trivet.alignment import kto, preference, sft
+from trivet.alignment import kto, preference, reward, sft
 from trivet.core.lessons import Feedback, Preference
 from trivet.core.messages import Conversation
 
@@ -40,6 +40,7 @@ def all_recipes(how: str, model: str, out: Path) -> None:
     small = {"batch_size": 7, "batch_tokens": 60}
     preference.run(preference.Config(out=str(out / "dpo"), **common, **small), pairs(), heldout=pairs()[:5])
     preference.run(preference.Config(out=str(out / "lora"), **common, **small, lora=2), pairs())
+    reward.run(reward.Config(out=str(out / "reward"), **common, **small), pairs(), heldout=pairs()[:5])
     kto.run(kto.Config(out=str(out / "kto"), **common, **small), judged(), heldout=judged()[:5])
     sft.run(
         sft.Config(out=str(out / "sft"), **common, batch_size=3, accumulate=2),

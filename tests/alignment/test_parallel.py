@@ -34,7 +34,7 @@ def torchrun(*words: object) -> None:
 
 def losses(out: Path) -> list[float]:
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [row.get("loss", row.get("heldout_loss")) for row in rows]
+    return [row[name] for row in rows for name in ("loss", "heldout_loss", "reward_mean") if name in row]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("how", ["ddp", "fsdp"])
 def test_two_processes_give_the_losses_and_weights_of_one(how, folder, alone, tmp_path):
     torchrun(how, folder, tmp_path)
-    for recipe in ("dpo", "lora", "kto", "sft"):
+    for recipe in ("dpo", "lora", "reward", "kto", "sft"):
         assert losses(tmp_path / recipe) == pytest.approx(losses(alone / recipe), abs=1e-4), recipe
         ours, theirs = (load_file(place / recipe / "model" / "model.safetensors") for place in (tmp_path, alone))
         assert set(ours) == set(theirs)
