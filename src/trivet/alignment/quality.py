@@ -36,6 +36,7 @@ from trivet.core.stats import Rate, rate_of
 
 Key = tuple[Hashable, ...]
 UNKNOWN = Origin("unknown")
+PAIR_FLAGS = ("swapped", "cyclic", "alike")
 
 
 class Flag(NamedTuple):
@@ -51,10 +52,11 @@ class View:
     """A lesson as it is compared here: its prompt, its replies and its label, in normal forms."""
 
     lesson: Lesson | Conversation
+    at: str = ""
 
     @property
     def place(self) -> str:
-        return str(getattr(self.lesson, "origin", UNKNOWN))
+        return self.at or str(getattr(self.lesson, "origin", UNKNOWN))
 
     @property
     def prompt(self) -> Conversation:
@@ -88,9 +90,12 @@ class View:
         return (self.asked, self.said, self.lesson.desirable if isinstance(self.lesson, Feedback) else None)
 
 
-def figures(lessons: Sequence[Lesson | Conversation]) -> tuple[dict[str, Any], list[Flag]]:
-    """(figures, flags) of one set: all that docs/figures.md lists for `trivet data report`, without leakage."""
-    views = [View(lesson) for lesson in lessons]
+def figures(lessons: Sequence[Lesson | Conversation], places: Sequence[str] = ()) -> tuple[dict[str, Any], list[Flag]]:
+    """(figures, flags) of one set: all that docs/figures.md lists for `trivet data report`, without leakage.
+
+    `places` names the lessons one by one; else their origins do, which prompts have not.
+    """
+    views = _views(lessons, places)
     prompts = _unique(views, lambda view: view.asked)
     prompts.pop((), None)
     texts = ["\n".join(message.content for message in view.prompt) for view in prompts.values()]
@@ -107,7 +112,8 @@ def figures(lessons: Sequence[Lesson | Conversation]) -> tuple[dict[str, Any], l
         flags += [*_against(pairs), *_alike(pairs)]
         found |= _of_pairs(pairs)
     counted = Counter(flag.reason for flag in flags)
-    reasons = ("duplicate", "near_prompt", *(("swapped", "cyclic", "alike") if pairs else ("two_labels",)))
+    judged = any(isinstance(view.lesson, Feedback) for view in views)
+    reasons = ["duplicate", "near_prompt", *(PAIR_FLAGS if pairs else ()), *(["two_labels"] if judged else ())]
     found["flagged"] = {reason: counted[reason] for reason in reasons}
     found["near_groups"] = len(groups(near))
     found["diversity"] = diversity.figures([_users_words(view) for view in prompts.values()])
@@ -115,13 +121,16 @@ def figures(lessons: Sequence[Lesson | Conversation]) -> tuple[dict[str, Any], l
 
 
 def leakage(
-    data: Sequence[Lesson | Conversation], heldout: Sequence[Lesson | Conversation]
+    data: Sequence[Lesson | Conversation],
+    heldout: Sequence[Lesson | Conversation],
+    places: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> tuple[dict[str, Any], list[Flag]]:
     """(figures, flags): how many held-out lessons are found in the data, as rates, by what of them is found.
 
     A reply counts from five words on: short ones are said to many prompts. `near_prompt` leaves out equal prompts.
+    `places` names the lessons of both sets, as for `figures`.
     """
-    learnt, unseen = [View(lesson) for lesson in data], [View(lesson) for lesson in heldout]
+    learnt, unseen = _views(data, places[0]), _views(heldout, places[1])
     looked: dict[str, Callable[[View], Iterable[Hashable]]] = {
         "lesson": lambda view: [view.key],
         "prompt": lambda view: [view.asked] if view.asked else [],
@@ -137,6 +146,10 @@ def leakage(
     near = _near_leaks(learnt, unseen)
     found["near_prompt"] = Rate(len(near), len(unseen)).row()
     return found, [*flags, *near]
+
+
+def _views(lessons: Sequence[Lesson | Conversation], places: Sequence[str]) -> list[View]:
+    return [View(lesson, places[at] if places else "") for at, lesson in enumerate(lessons)]
 
 
 def _of_pairs(pairs: Sequence[View]) -> dict[str, Any]:

@@ -60,12 +60,16 @@ class Drop(NamedTuple):
 
 
 class Reading(NamedTuple, Generic[L]):
-    """All that was found in a source: its name, how many rows it has, the lessons, and the rows that gave none."""
+    """All that was found in a source: its name, how many rows it has, the lessons, and the rows that gave none.
+
+    `lines` has the line of each lesson, for prompts too, which have no origin.
+    """
 
     name: str
     rows: int
     lessons: list[L]
     drops: list[Drop]
+    lines: list[int]
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -109,6 +113,7 @@ def read(
     """
     name, unit, rows = table(path)
     lessons: list[Any] = []
+    lines: list[int] = []
     drops: list[Drop] = []
     count = 0
     for number, row in rows:
@@ -116,11 +121,12 @@ def read(
         try:
             row = _renamed(row, rename or {})
             lessons += FORMS[form](_voted(row) if votes else row, _origin(row, name, number))
+            lines += [number] * (len(lessons) - len(lines))
         except DataError as why:
             if strict or not (skip or isinstance(why, Useless)):
                 raise DataError(f"{path} {unit} {number}: {why}") from why
             drops.append(Drop(number, why.reason if isinstance(why, Useless) else SKIPPED, str(why)))
-    return Reading(name, count, lessons, drops)
+    return Reading(name, count, lessons, drops, lines)
 
 
 def _loaded(found: Reading[L]) -> Loaded[L]:

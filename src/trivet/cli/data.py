@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 LESSONS = ("preferences", "demonstrations", "feedback", "prompts")
 FORMS = (*LESSONS, "goals", "probes")
+LEAKS = {
+    "lesson": "the same lesson",
+    "prompt": "the same prompt",
+    "opening": "the same opening",
+    "reply": "the same reply",
+    "near_prompt": "a near prompt",
+}
+VARIED = {"vendi": "Vendi", "distinct_2": "distinct-2", "self_overlap": "self-overlap"}
 LEVELS = ("nominal", "ordinal", "interval", "ratio")
 
 SOURCE = """A source is a .jsonl, .json (.gz) or .parquet file, a folder of Hugging Face or hf:OWNER/NAME; a folder or
@@ -119,16 +127,16 @@ def report(
     readings = [sources.read(one, form, skip=skip) for one in source]
     for name, reading in zip(source, readings, strict=True):
         _tell(name, form, reading)
-    lessons = [lesson for reading in readings for lesson in reading.lessons]
-    found, flagged = quality.figures(lessons)
+    lessons, places = _together(readings)
+    found, flagged = quality.figures(lessons, places)
     dropped: dict[str, int] = {}
     for reading in readings:
         for reason, count in reading.dropped.items():
             dropped[reason] = dropped.get(reason, 0) + count
     found = {"rows": sum(reading.rows for reading in readings), "dropped": dropped, **found}
     if heldout:
-        unseen = [lesson for one in heldout for lesson in sources.read(one, form, skip=skip).lessons]
-        found["leakage"], leaks = quality.leakage(lessons, unseen)
+        unseen, theirs = _together([sources.read(one, form, skip=skip) for one in heldout])
+        found["leakage"], leaks = quality.leakage(lessons, unseen, (places, theirs))
         flagged += [flag._replace(reason=f"leaked_{flag.reason}") for flag in leaks]
     _show(found)
     if flags:
@@ -191,6 +199,14 @@ def agreement(
         write_text(html_path, data_page.agreement_page(source, told))
 
 
+def _together(readings: Sequence[Reading[Any]]) -> tuple[list[Any], list[str]]:
+    """The lessons of several sources, and their places where their origins do not say them."""
+    lessons = [lesson for reading in readings for lesson in reading.lessons]
+    if all(hasattr(lesson, "origin") for lesson in lessons):
+        return lessons, []
+    return lessons, [f"{reading.name}:{line}" for reading in readings for line in reading.lines]
+
+
 def _names(given: Sequence[str]) -> dict[str, str]:
     names = {}
     for one in given:
@@ -224,13 +240,11 @@ def _show(found: Mapping[str, Any]) -> None:
         click.echo(f"  replies begin alike  {_rate(found['openings'])}, inside a word {_rate(found['inside_words'])}")
     click.echo("flagged: " + ", ".join(f"{count} {reason}" for reason, count in found["flagged"].items()))
     for name, row in found.get("leakage", {}).items():
-        click.echo(f"  held out, same {name:12} {_rate(row)}")
+        click.echo(f"  held out, {LEAKS[name]:18} {_rate(row)}")
     varied = found["diversity"]
-    if varied["vendi"] is not None:
-        click.echo(
-            f"prompts: Vendi {varied['vendi']:.1f} of {varied['vendi_texts']}, distinct-2 {varied['distinct_2']:.3f}, "
-            f"self-overlap {varied['self_overlap']:.3f}"
-        )
+    told = [f"{title} {varied[name]:.3g}" for name, title in VARIED.items() if varied[name] is not None]
+    if told:
+        click.echo(f"prompts: {', '.join(told)} (Vendi score of {varied['vendi_texts']} texts)")
 
 
 def _show_agreement(told: Mapping[str, Any]) -> None:
