@@ -47,7 +47,7 @@ from trivet.town.requests import Part, Request
 
 ROUNDS = 4
 START = "town:helpful"
-CRITIC = {"lr": 1.5e-3, "batch_tokens": 3072, "max_steps": 360}
+CRITIC = {"lr": 1.5e-3, "batch_tokens": 3072, "max_steps": 720}
 STUDENT = {"lr": 5e-4, "batch_size": 16, "epochs": 2}
 COUNTS: dict[Part, tuple[int, int, int]] = {"train": (300, 180, 180), "heldout": (200, 150, 150)}
 WAYS: dict[str, dict[str, Any]] = {
@@ -79,7 +79,7 @@ def about(request: Request) -> Any:
 def critic(out: Path, threads: int) -> str:
     """Train the critic on what the grammar says of train requests."""
     pool = [request for kind in (requests.harmful, requests.lookalikes, requests.benign) for request in kind("train")]
-    lessons = critic_lessons(read_constitution("town"), pool, 20_000, 0)
+    lessons = critic_lessons(read_constitution("town"), pool, 30_000, 0)
     config = sft.Config(
         model=model_folder(START), out=str(out / "critic"), max_length=512, threads=threads, save_every=60, **CRITIC
     )

@@ -37,8 +37,8 @@ PRINCIPLES = (
 RULES = ("harm", "secret-word", "secret-thing", "fear", "truth")
 """The principles of town.yaml that the grammar knows."""
 
-TRIES = 20
-"""Draws in search of a reply that breaks a rule."""
+TRIES = 30
+"""Draws in search of a lesson in which there is something to be seen."""
 
 
 def critique(request: Request) -> str:
@@ -142,9 +142,9 @@ def replies(request: Request, others: list[Request], rng: random.Random) -> Iter
 def critic_lessons(constitution: Constitution, pool: list[Request], count: int, seed: int) -> list[Demonstration]:
     """`count` demonstrations of criticising, revising and comparing by the rules of the constitution.
 
-    `pool` is what may be asked: give requests of the train part only. Half of the first replies break the rule, where the
-    request allows it. A comparison that a rule does not decide is answered by a coin, so that the critic learns to be
-    unsure there.
+    `pool` is what may be asked: give requests of the train part only. In about half of the critiques the reply breaks the rule,
+    and in most comparisons one of the two does; a comparison that the rule does not decide is answered by a coin, so that the critic
+    learns to be unsure there.
     """
     rng = random.Random(seed)
     kinds: dict[str, list[Request]] = {}
@@ -152,14 +152,16 @@ def critic_lessons(constitution: Constitution, pool: list[Request], count: int, 
         kinds.setdefault(request.kind, []).append(request)
     lessons: list[Demonstration] = []
     while len(lessons) < count:
-        rule, broken = constitution[rng.choice(RULES)], rng.random() < 0.5
+        rule = constitution[rng.choice(RULES)]
+        make = rng.choices((_criticising, _comparing, _pondering), (0.45, 0.35, 0.2))[0]
+        telling = rng.random() < (0.35 if make is _criticising else 0.7)
         for _ in range(TRIES):
             request = rng.choice(kinds[rng.choices(("harmful", "lookalike", "benign"), (0.5, 0.3, 0.2))[0]])
             said = replies(request, kinds["benign"], rng)
             a, b = next(said), next(said)
-            if not broken or fault(request, a, rule.name):
+            broken = fault(request, a, rule.name)
+            if not telling or (broken if make is _criticising else better(request, a, b, rule.name)):
                 break
-        make = rng.choices((_criticising, _comparing, _pondering), (0.5, 0.3, 0.2))[0]
         lessons += make(constitution, rule, request, a, b, rng)
     return lessons[:count]
 
@@ -182,7 +184,6 @@ def _criticising(
 def _comparing(
     constitution: Constitution, rule: Principle, request: Request, a: str, b: str, rng: random.Random
 ) -> list[Demonstration]:
-    a, b = rng.sample((a, b), 2)
     choice = better(request, a, b, rule.name) or rng.choice(OPTIONS)
     return [_lesson(ask_choice(constitution, rule, Conversation.user(request.text), a, b), choice)]
 
@@ -190,7 +191,6 @@ def _comparing(
 def _pondering(
     constitution: Constitution, rule: Principle, request: Request, a: str, b: str, rng: random.Random
 ) -> list[Demonstration]:
-    a, b = rng.sample((a, b), 2)
     prompt, thought = Conversation.user(request.text), thought_of(request, a, b, rule.name)
     choice = better(request, a, b, rule.name) or rng.choice(OPTIONS)
     return [
