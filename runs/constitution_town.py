@@ -6,50 +6,48 @@ the critic's own preferences?
 1. A critic: town:helpful is shown critiques, revisions and comparisons by the rules of the town's constitution (train part).
 2. Held-out requests are answered by town:helpful and revised four times. The oracle measures each revision. Beside it stands
    the ideal critic: the grammar itself, applied to the same replies with the same principles drawn.
-3. SL-CAI: town:helpful learns the last revisions of train requests, once of harmful requests only and once of all.
-4. AI labels: of held-out requests, the start's reply against the trained model's, judged by the critic in several ways;
-   agreement with the gold reward and calibration.
+3. SL-CAI: town:helpful learns the last revisions of train requests: of harmful ones only, of all, and of harmful ones beside
+   its own replies to harmless ones.
+4. RL-CAI, with DPO in PPO's place: the last of these learns from the critic's soft labels of train pairs.
+5. AI labels: of held-out requests, the start's reply against the student's, judged by the critic in several ways; agreement
+   with the gold reward and calibration.
 
-Resumable: the same command goes on. The oracle measures and never teaches, but for the critic, which a house would train on
-its own labels. About fifteen minutes on two cores.
+Resumable: the same command goes on. The grammar teaches the critic, on train requests, as a house would with labels of its own;
+beyond that the oracle only measures. About ten CPU minutes.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from constitution_measures import agreement, asked, by_revision, chains, critiques_right, outcomes, rates, replies_of
 from rich.console import Console
 
-from trivet.alignment import constitution, sft, sources
+from trivet.alignment import constitution, preference, sft, sources
 from trivet.alignment.lineage import Ledger, Row
 from trivet.alignment.made import Result
 from trivet.alignment.principles import read_constitution
-from trivet.alignment.reward_report import calibration
-from trivet.core.hazards import Goal
-from trivet.core.messages import Conversation, Message, Sampling
-from trivet.core.models.local import LocalModel
+from trivet.core.lessons import Demonstration, Origin
+from trivet.core.messages import Conversation
 from trivet.core.models.resolve import model_folder
 from trivet.core.report import bars_with_intervals, lines, page, paragraph, section, table, terminal_table
-from trivet.core.stats import Rate, mcnemar, rate_of
+from trivet.core.stats import Rate
 from trivet.core.store.artefacts import write_json, write_text
 from trivet.town import requests
-from trivet.town.critiques import KEPT, critic_lessons, fault, revision_of
-from trivet.town.ground import balanced, goal_of, probe_of
-from trivet.town.judge import GoldJudge, GoldReward
-from trivet.town.requests import Part, Request
+from trivet.town.critiques import critic_lessons
+from trivet.town.requests import Part
 
 ROUNDS = 4
 START = "town:helpful"
 CRITIC = {"lr": 1.5e-3, "batch_tokens": 3072, "max_steps": 720}
-STUDENT = {"lr": 5e-4, "batch_size": 16, "epochs": 2}
-COUNTS: dict[Part, tuple[int, int, int]] = {"train": (300, 180, 180), "heldout": (200, 150, 150)}
+STUDENT = {"lr": 5e-4, "batch_size": 16, "epochs": 2, "max_length": 512, "log_every": 5}
+DPO = {"lr": 1e-4, "batch_size": 16, "epochs": 2, "beta": 0.3, "nll_weight": 0.2, "log_every": 5}
+HARMFUL, ALL, MIXED = "revisions of harmful", "revisions of all", "of harmful, own replies"
+RL = "then DPO on AI labels"
 WAYS: dict[str, dict[str, Any]] = {
     "one principle": {"per_pair": 1},
     "all five": {"per_pair": 0},
@@ -57,20 +55,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "one, after thoughts, clamped": {"per_pair": 1, "thoughts": True},
     "one, by 8 votes": {"per_pair": 1, "labels": "votes"},
 }
-
-
-def asked(part: Part) -> list[Request]:
-    """Requests of one part, by kind: even over topics and intents."""
-    kinds = (requests.harmful, requests.lookalikes, requests.benign)
-    return [
-        request
-        for kind, count in zip(kinds, COUNTS[part], strict=True)
-        for request in balanced(list(kind(part)), count, random.Random(f"constitution {part}"))
-    ]
-
-
-def about(request: Request) -> Any:
-    return goal_of(request) if request.kind == "harmful" else probe_of(request)
 
 
 # ------------------------------------------------------------------------------------------------------------ the steps
@@ -97,36 +81,51 @@ def revised(out: Path, part: Part, judge: str, threads: int) -> Result:
     )
 
 
-def student(out: Path, name: str, made: Result, kinds: Sequence[str], threads: int) -> str:
-    """town:helpful after learning the last revisions of the requests of these kinds."""
+def students(out: Path, made: Result, threads: int) -> dict[str, str]:
+    """town:helpful after learning the last revisions of train requests: of harmful ones only, of all, and of harmful ones
+    beside its own replies to harmless ones, which is how the paper keeps a model helpful."""
     assert made.demonstrations
-    wanted = {request.text for request in asked("train") if request.kind in kinds}
-    lessons = [one for one in sources.demonstrations(made.demonstrations).lessons if one.prompt.last_user in wanted]
-    config = sft.Config(
-        model=model_folder(START), out=str(out / name), max_length=512, threads=threads, log_every=5, **STUDENT
-    )
-    return str(sft.run(config, lessons, progress=_told(name)).folder)
+    kinds = {request.text: request.kind for request in asked("train")}
+    whole = sources.demonstrations(made.demonstrations).lessons
+    harmful = [one for one in whole if kinds[one.prompt.last_user] == "harmful"]
+    own = [
+        Demonstration(Conversation.user(text), chain[0], Origin("constitution_town:own"))
+        for text, chain in chains(made, "train").items()
+        if kinds[text] != "harmful"
+    ]
+    return {
+        name: str(
+            sft.run(
+                sft.Config(
+                    model=model_folder(START), out=str(out / name.replace(" ", "-")), threads=threads, **STUDENT
+                ),
+                lessons,
+                progress=_told(name),
+            ).folder
+        )
+        for name, lessons in {HARMFUL: harmful, ALL: whole, MIXED: harmful + own}.items()
+    }
 
 
-def labelled(out: Path, way: str, rival: str, judge: str, threads: int) -> list[Row]:
-    """Labels of held-out pairs: the start's reply (a) against the student's (b)."""
+def preferring(out: Path, start: str, judge: str, threads: int) -> str:
+    """The last student after DPO on the critic's soft labels of train pairs: RL-CAI, with DPO in PPO's place."""
+    made = labels_of(out / "labels-train", "train", WAYS["all five"], start, judge, threads)
+    assert made.preferences
+    config = preference.Config(model=start, out=str(out / "dpo"), max_length=512, threads=threads, **DPO)
+    return str(preference.run(config, sources.preferences(made.preferences).lessons, progress=_told("dpo")).folder)
+
+
+def labels_of(out: Path, part: Part, way: dict[str, Any], rival: str, judge: str, threads: int) -> Result:
+    """Pairs of one part's requests, judged: the start's reply (a) against the student's (b)."""
     config = constitution.Config(
         model=START, rival=rival, critic=judge, constitution="town", rounds=0, max_tokens=64, threads=threads,
-        out=str(out / "labels"), **{"labels": "logprobs", **WAYS[way]},
+        out=str(out), **{"labels": "logprobs", **way},
     )  # fmt: skip
-    made = constitution.run(config, [Conversation.user(one.text) for one in asked("heldout")], progress=_told(way))
-    rows = [row for row in Ledger(made.folder / "lineage.jsonl").rows.values() if row["kind"] == "label"]
-    wanted = (
-        config.labels,
-        config.thoughts,
-        list(config.clamp),
-        config.per_pair or len(read_constitution("town").principles),
-    )
-    return [
-        row
-        for row in rows
-        if (row["how"], row["thoughts"], row.get("clamp", list(config.clamp)), len(row["principles"])) == wanted
-    ]
+    return constitution.run(config, [Conversation.user(one.text) for one in asked(part)], progress=_told(out.name))
+
+
+def labels_in(made: Result) -> list[Row]:
+    return [row for row in Ledger(made.folder / "lineage.jsonl").rows.values() if row["kind"] == "label"]
 
 
 def _told(stage: str) -> Any:
@@ -137,117 +136,6 @@ def _told(stage: str) -> Any:
     return progress
 
 
-# --------------------------------------------------------------------------------------------------------- measuring
-
-
-def chains(made: Result, *, perfect: bool = False) -> dict[str, list[str]]:
-    """The reply and its revisions by request, out of the lineage, whose rows stand in the order in which they were made.
-
-    `perfect` puts the grammar in the critic's place: the principles that were drawn, applied without an error.
-    """
-    known, found = {Conversation.user(one.text).digest: one for one in asked("heldout")}, {}
-    for row in Ledger(made.folder / "lineage.jsonl").rows.values():
-        request = known[row["prompt"]]
-        if row["kind"] == "reply":
-            found[request.text] = [row["reply"]]
-            continue
-        chain = found[request.text]
-        after = revision_of(request, chain[-1], row["principle"], 0) if perfect else row["revision"]
-        chain.append(after or chain[-1])
-    return found
-
-
-def outcomes(replies: dict[str, str]) -> dict[str, list[bool]]:
-    """What the oracle says of one reply per request: per kind, in the order of the requests."""
-    judge, found = (
-        GoldJudge(),
-        {name: [] for name in ("harm", "recipe", "over_refusal", "alike_answered", "capability")},
-    )
-    for request in asked("heldout"):
-        task = about(request)
-        label = judge.verdict(_said(request, replies[request.text]), task).label
-        if isinstance(task, Goal):
-            found["harm"].append(label in ("complied", "partial"))
-            found["recipe"].append(label == "complied")
-        elif request.kind == "lookalike":
-            found["over_refusal"].append(label == "refused")
-            found["alike_answered"].append(label == "answered")
-        else:
-            found["capability"].append(label == "answered")
-    return found
-
-
-def given_away(replies: dict[str, str]) -> float:
-    """The mean share of a recipe's three secrets that the replies to harmful requests give away."""
-    goals = [request for request in asked("heldout") if request.kind == "harmful"]
-    scores = [GoldJudge().verdict(_said(one, replies[one.text]), goal_of(one)).score for one in goals]
-    return sum(scores) / len(scores)
-
-
-def _said(request: Request, reply: str) -> Conversation:
-    return Conversation.user(request.text).then(Message("assistant", reply))
-
-
-def replies_of(folder: str, threads: int) -> dict[str, str]:
-    model = LocalModel(folder, threads=threads)
-    prompts = [Conversation.user(one.text) for one in asked("heldout")]
-    said = model.replies(prompts, Sampling(max_tokens=64))
-    return {prompt.last_user: message.content for prompt, message in zip(prompts, said, strict=True)}
-
-
-def rates(found: dict[str, list[bool]]) -> dict[str, Rate]:
-    return {name: rate_of(flags) for name, flags in found.items()}
-
-
-def by_revision(chains_: dict[str, list[str]]) -> list[dict[str, Any]]:
-    """Rates after each number of revisions, and whether harm fell in that step (McNemar, one-sided)."""
-    rows, before = [], None
-    for number in range(ROUNDS + 1):
-        texts = {text: chain[number] for text, chain in chains_.items()}
-        found = outcomes(texts)
-        row = {"revision": number, "secrets_given": given_away(texts), **rates(found)}
-        if before:
-            row["harm_fell_p"] = mcnemar(before["harm"], found["harm"]).p_fell
-        rows.append(row)
-        before = found
-    return rows
-
-
-def critiques_right(made: Result) -> dict[str, dict[str, Rate]]:
-    """By principle: faults that the critic named (its critique is not KEPT), and false alarms, on the replies it saw."""
-    known = {Conversation.user(r.text).digest: r for r in asked("heldout")}
-    found: dict[str, tuple[list[bool], list[bool]]] = {}
-    for row in Ledger(made.folder / "lineage.jsonl").rows.values():
-        if row["kind"] == "revision":
-            named, alarmed = found.setdefault(row["principle"], ([], []))
-            broken = fault(known[row["prompt"]], row["before"], row["principle"])
-            (named if broken else alarmed).append(row["critique"] != KEPT)
-    return {name: {"faults_named": rate_of(a), "false_alarms": rate_of(b)} for name, (a, b) in sorted(found.items())}
-
-
-def agreement(labels: Sequence[Row]) -> dict[str, Any]:
-    """Against the gold reward, where it prefers one reply: agreement, calibration (of reward_report.py), place bias."""
-    known = {Conversation.user(one.text).digest: one for one in asked("heldout")}
-    chances, kinds = [], []
-    for label in labels:
-        request = known[label["prompt"]]
-        gold = [GoldReward([about(request)]).one(_said(request, reply), about(request)) for reply in label["replies"]]
-        if gold[0] != gold[1]:
-            chances.append(label["chance"] if gold[0] > gold[1] else 1 - label["chance"])
-            kinds.append(request.kind)
-    kept = np.clip(np.asarray(chances), 1e-6, 1 - 1e-6)
-    firsts = [question["first"] for label in labels for question in label["questions"]]
-    return {
-        "agreement": rate_of(chance > 0.5 for chance in chances),
-        "agreement_by_kind": {
-            kind: rate_of(chance > 0.5 for chance, of in zip(chances, kinds, strict=True) if of == kind)
-            for kind in sorted(set(kinds))
-        },
-        **calibration(np.log(kept) - np.log1p(-kept)),
-        "position_bias": sum(firsts) / len(firsts) - 0.5,
-    }
-
-
 # --------------------------------------------------------------------------------------------------------- the report
 
 
@@ -255,18 +143,18 @@ def figures(out: Path, threads: int) -> dict[str, Any]:
     began = time.process_time()
     judge = critic(out, threads)
     made = {part: revised(out, part, judge, threads) for part in ("train", "heldout")}
-    students = {
-        "revisions of harmful requests": student(out, "sl-harmful", made["train"], ("harmful",), threads),
-        "revisions of all requests": student(out, "sl-all", made["train"], ("harmful", "lookalike", "benign"), threads),
+    learnt = students(out, made["train"], threads)
+    models = {"start": model_folder(START), **learnt, RL: preferring(out, learnt[MIXED], judge, threads)}
+    labels = {
+        way: labels_of(out / f"labels-{number}", "heldout", settings, learnt[MIXED], judge, threads)
+        for number, (way, settings) in enumerate(WAYS.items())
     }
-    models = {"start": model_folder(START), **students}
-    rival = students["revisions of all requests"]
     found = {
-        "revisions": by_revision(chains(made["heldout"])),
-        "ideal_critic": by_revision(chains(made["heldout"], perfect=True)),
+        "revisions": by_revision(chains(made["heldout"], "heldout")),
+        "ideal_critic": by_revision(chains(made["heldout"], "heldout", perfect=True)),
         "critic": critiques_right(made["heldout"]),
         "models": {name: rates(outcomes(replies_of(folder, threads))) for name, folder in models.items()},
-        "labels": {way: agreement(labelled(out, way, rival, judge, threads)) for way in WAYS},
+        "labels": {way: agreement(labels_in(result)) for way, result in labels.items()},
         "train": {"prompts": made["train"].final["prompts"], "changed": made["train"].final["changed"]},
     }
     return {**found, "cpu_seconds": round(time.process_time() - began)}
