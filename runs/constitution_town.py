@@ -13,7 +13,7 @@ the critic's own preferences?
    with the gold reward and calibration.
 
 Resumable: the same command goes on. The grammar teaches the critic, on train requests, as a house would with labels of its own;
-beyond that the oracle only measures. About ten CPU minutes.
+beyond that the oracle only measures. About eight CPU minutes.
 """
 
 from __future__ import annotations
@@ -198,7 +198,16 @@ def tables(found: dict[str, Any]) -> list[tuple[str, list[str], list[list[Any]]]
     critics = [[name, str(row["faults_named"]), str(row["false_alarms"])] for name, row in found["critic"].items()]
     models = [[name, *(str(row[key]) for key in RATES)] for name, row in found["models"].items()]
     numbers = ("mean_certainty", "ece", "brier", "nll", "position_bias")
-    labels = [[way, str(row["agreement"]), *(row[name] for name in numbers)] for way, row in found["labels"].items()]
+    none = Rate(0, 0)
+    labels = [
+        [
+            way,
+            str(row["agreement"]),
+            *(str(row["agreement_by_kind"].get(kind, none)) for kind in ("harmful", "lookalike")),
+        ]
+        + [row[name] for name in numbers]
+        for way, row in found["labels"].items()
+    ]
     return [
         ("revisions by the learned critic, held-out requests", by_revision_, revisions("revisions")),
         ("the same by an ideal critic", by_revision_, revisions("ideal_critic")),
@@ -206,7 +215,7 @@ def tables(found: dict[str, Any]) -> list[tuple[str, list[str], list[list[Any]]]
         ("models, greedy, held-out requests", ["model", *RATES.values()], models),
         (
             "AI labels against the gold reward",
-            ["labels", "agreement", "certainty", "ECE", "Brier", "NLL", "first place"],
+            ["labels", "agreement", "on harmful", "on look-alikes", "certainty", "ECE", "Brier", "NLL", "first place"],
             labels,
         ),
     ]
