@@ -12,6 +12,7 @@ out by comparing the two on a probe, and looks at the window's length, which a s
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from trivet.alignment.logprobs import Scorer, per_owner
 from trivet.core.lessons import Preference
 
 CHOSEN, REJECTED, PADDING = 1, 2, 3
+WINDOW = re.compile("sliding_window$|window_size|attention_chunk_size|local_attention")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,8 +120,7 @@ def _shared(pairs: Sequence[Pair], pad: int) -> Batch:
 def can_share(scorer: Scorer, longest: int) -> bool:
     """Whether this model reads a shared row as it reads two rows."""
     config = scorer.model.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    if window and window < longest:
+    if any(0 < window < longest for window in _windows(config)):
         return False
     ids = np.arange(24, dtype=np.int32) % config.vocab_size
     pairs = [Pair(ids[:9], ids[9:14], ids[14:20]), Pair(ids[3:6], ids[18:24], ids[6:9])]
@@ -132,6 +133,11 @@ def can_share(scorer: Scorer, longest: int) -> bool:
     finally:
         scorer.model.train(was_training)
     return torch.allclose(one, two, atol=5e-2 if scorer.autocast else 1e-3)
+
+
+def _windows(config: Any) -> list[int]:
+    """Every length by which a config may limit how far back a token looks; families have named it in several ways."""
+    return [value for name, value in vars(config).items() if WINDOW.search(name) and type(value) is int]
 
 
 def _score(scorer: Scorer, batch: Batch) -> torch.Tensor:
