@@ -111,7 +111,7 @@ def findings(figures: dict[str, Any]) -> list[str]:
         elif gap.high < -CLOSE:
             came = "did NOT come out, it does worse"
         elif gap.sign < 0:
-            came = f"did NOT come out for sure, it does worse by an amount that may be below {CLOSE:g}"
+            came = f"did NOT come out, it does worse, perhaps by less than {CLOSE:g}"
         else:
             came = "undecided, the interval is too wide"
         told.append(f"{wanted}: {came} ({name}: {gap})")
