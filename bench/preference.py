@@ -86,12 +86,18 @@ def measure(side: str, task: dict[str, Any], folder: Path) -> dict[str, Any]:
 def compare(objective: str, shape: str, device: str, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Every side, `rounds` times, taking turns."""
     made = world.build(
-        folder, given.data, shape=world.SHAPES[shape], pairs=given.pairs, max_length=given.max_length, seed=given.seed
+        folder,
+        given.data,
+        shape=world.SHAPES[shape],
+        pairs=given.pairs,
+        max_length=given.max_length,
+        seed=given.seed,
+        scores=objective == "reward",
     )
     rows = folder / ("replies.jsonl" if objective == "kto" else "pairs.jsonl")
     task: dict[str, Any] = {
         "objective": objective,
-        "model": str(folder / ("rewards" if objective == "reward" else "model")),
+        "model": str(folder / "model"),
         "rows": str(rows),
         "batch_size": given.batch,
         "lr": given.lr,

@@ -115,8 +115,10 @@ def lengths(words: Any, pair: dict[str, Any]) -> tuple[int, int]:
     return len(ids[0]), len(ids[1])
 
 
-def build(folder: Path, data: Path, *, shape: Shape, pairs: int, max_length: int, seed: int) -> dict[str, Any]:
-    """Write FOLDER/model, FOLDER/rewards, FOLDER/pairs.jsonl and FOLDER/replies.jsonl; returns what they are."""
+def build(
+    folder: Path, data: Path, *, shape: Shape, pairs: int, max_length: int, seed: int, scores: bool = False
+) -> dict[str, Any]:
+    """Write FOLDER/model, FOLDER/pairs.jsonl and FOLDER/replies.jsonl; returns what they are. `scores` as in `model`."""
     from transformers import logging
 
     logging.disable_progress_bar()
@@ -128,10 +130,9 @@ def build(folder: Path, data: Path, *, shape: Shape, pairs: int, max_length: int
     if len(chosen) < pairs:
         raise SystemExit(f"error: {data} has {len(chosen)} pairs of at most {max_length} tokens; ask for fewer --pairs")
     chosen = chosen[:pairs]
-    made = model(shape, words, seed)
-    for name, weights in (("model", made), ("rewards", model(shape, words, seed, scores=True))):
-        weights.save_pretrained(folder / name)
-        words.save_pretrained(folder / name)
+    made = model(shape, words, seed, scores=scores)
+    made.save_pretrained(folder / "model")
+    words.save_pretrained(folder / "model")
     replies = [
         {"prompt": pair["prompt"], "completion": pair[name], "label": name == "chosen"}
         for pair in chosen[: pairs // 2]
