@@ -119,6 +119,9 @@ def test_what_errors_cost_is_told_for_both_and_compared() -> None:
         {"more_lost": {0.3: more._asdict()}, "lost": lost, "helped": {"rDPO": {0.3: gap(-0.1)}}}
     )
     assert ": came out" in told[0] and "did NOT come out, it harms at 30%" in told[1]
+    lost["RM + PPO"] = {0.3: gap(0.2)}
+    told = label_noise.findings({"more_lost": {0.3: more._asdict()}, "lost": lost, "helped": {}})
+    assert "one seed cannot tell" in told[0] and ": undecided" in told[1]
 
 
 def test_over_refusal_is_tested_request_by_request() -> None:
