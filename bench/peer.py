@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,10 +23,11 @@ def locked() -> dict[str, str]:
 
 def home() -> Path:
     """Where it is kept: $XDG_CACHE_HOME/trivet/bench where that is set, .trivet/bench in the repository elsewhere."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return Path(cache) / "trivet" / "bench" if cache else ROOT / ".trivet" / "bench"
+    kept = os.environ.get("XDG_CACHE_HOME")
+    return Path(kept) / "trivet" / "bench" if kept else ROOT / ".trivet" / "bench"
 
 
+@cache  # one environment for a whole comparison, whatever becomes of the lock file meanwhile
 def python() -> Path:
     """The interpreter of TRL's environment, which is made when it is asked for first (torch and TRL, a few minutes)."""
     pins = locked()
