@@ -18,6 +18,7 @@ The gold reward is the town's oracle; nobody trains on it. Seeds are fixed; the 
 from __future__ import annotations
 
 import argparse
+import io
 import random
 import tempfile
 import time
@@ -143,7 +144,9 @@ def proxy_rewards(bench: Bench, folder: Path) -> np.ndarray:
     values = judge.rewards([lab.talk_of(bench.drawn[at].task, reply) for at, reply in alike])
     known = dict(zip(alike, values, strict=True))
     found = np.asarray([[known[at, reply] for reply in one.replies] for at, one in enumerate(bench.drawn)])
-    write_file(kept, lambda path: np.save(path.open("wb"), found))
+    raw = io.BytesIO()
+    np.save(raw, found)
+    write_file(kept, lambda path: path.write_bytes(raw.getvalue()))
     return found
 
 
