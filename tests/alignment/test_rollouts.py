@@ -172,7 +172,7 @@ def test_a_reward_gives_one_number_for_each(pair, asked):
     assert rollouts.scores(Fixed(1, 2, 3, 4, 5), talks).tolist() == [1, 2, 3, 4, 5]
     with pytest.raises(TrivetError, match="2 numbers for 5 conversations"):
         rollouts.scores(Fixed(1, 2), talks)
-    with pytest.raises(TrivetError, match="is nan; it must be a number"):
+    with pytest.raises(TrivetError, match="is nan"):
         rollouts.scores(Fixed(1, 2, float("nan"), 4, 5), talks)
 
     async def within_a_loop():

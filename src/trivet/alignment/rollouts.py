@@ -13,19 +13,17 @@ the same replies again. Rectangles are [B, T]: reply b has its tokens on the lef
 
 from __future__ import annotations
 
-import asyncio
-import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from trivet.alignment import rewards
 from trivet.alignment.batches import Batch, Row, collate, split_by_tokens
 from trivet.alignment.logprobs import Scorer
-from trivet.core.errors import ConfigError, TrivetError
+from trivet.core.errors import ConfigError, DataError
 from trivet.core.messages import Conversation, Message, Sampling
 from trivet.core.models.chat import end_ids, render
 from trivet.core.models.decode import Draft, generate
@@ -188,29 +186,32 @@ def flat(values: Tensor, mask: Tensor) -> Tensor:
 
 def scores(reward: Reward, talks: Sequence[Conversation]) -> Tensor:
     """The reward of each conversation, [B]; raises TrivetError when there are too few of them or one is no number."""
+    return torch.tensor(rewards.score_now(reward, talks))
 
-    async def ask() -> Sequence[float]:
-        return await reward.score(talks)
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        given = asyncio.run(ask())
-    else:  # in a notebook: its loop is taken, so ours runs in a thread of its own
-        with ThreadPoolExecutor(1) as pool:
-            given = pool.submit(asyncio.run, ask()).result()
-    values = [float(value) for value in given]
-    if len(values) != len(talks):
-        raise TrivetError(
-            f"the reward gave {len(values)} numbers for {len(talks)} conversations; it must give one for each"
-        )
-    wrong = next((i for i, value in enumerate(values) if not math.isfinite(value)), None)
-    if wrong is not None:
-        raise TrivetError(f"the reward of the reply {talks[wrong].reply!r:.80} is {values[wrong]}; it must be a number")
-    return torch.tensor(values)
+def reward_of(spec: str, *, join: rewards.How, k: float, device: str) -> Reward:
+    """The reward that a recipe names (see rewards.resolve); folders with commas between are an ensemble."""
+    folders = [folder.strip() for folder in spec.split(",") if folder.strip()]
+    if len(folders) > 1:
+        return rewards.RewardEnsemble.load(folders, join, k=k, device=device)
+    return rewards.resolve(spec, how=join, k=k, device=device)
 
 
 def place_scores(scores: Tensor, mask: Tensor) -> Tensor:
     """Scores [B] as rewards [B, T] that stand at the last real token of each reply, the one that ended it where it ended."""
     last = mask.sum(1, keepdim=True) - 1
     return torch.zeros(mask.shape, dtype=scores.dtype, device=scores.device).scatter(1, last, scores[:, None])
+
+
+def rounds_of(prompts: int, per_round: int, epochs: float, rounds: int) -> int:
+    """How many rounds a run has: `rounds` where it is above 0, else as many as ask every prompt `epochs` times."""
+    if not prompts:
+        raise DataError("there is nothing to ask: every prompt was dropped or none was given")
+    return rounds or max(1, round(epochs * prompts / per_round))
+
+
+def minibatches(count: int, size: int, passes: int, *, seed: Sequence[int]) -> Iterator[np.ndarray]:
+    """Reply numbers of each optimiser step of a round: all of them, shuffled anew for every pass."""
+    for lap in range(passes):
+        order = np.random.default_rng([*seed, lap]).permutation(count)
+        yield from (order[at : at + size] for at in range(0, count, size))
