@@ -380,8 +380,13 @@ def test_votes_are_counted_both_ways_round(tmp_path):
     found = labels.read(written(tmp_path, votes))
     told = labels.figures(found, draws=200)
     assert told["fleiss"]["low"] < 0 < told["fleiss"]["high"] and abs(told["krippendorff"]["value"]) < 0.1
-    assert fleiss_kappa(found.counts) < -0.25
+    assert (
+        told["fleiss_as_named"] == pytest.approx(fleiss_kappa(found.counts), abs=1e-5)
+        and told["fleiss_as_named"] < -0.25
+    )
     assert told["unanimous"]["rate"] == pytest.approx(0.25, abs=0.06) and "labellers" not in told
+    whole = labels.figures(labels.read(written(tmp_path, [{"votes": [3, 0]}, {"votes": [3, 0]}])), draws=100)
+    assert whole["fleiss_as_named"] is None and whole["fleiss"]["value"] == 1.0
     uneven = labels.figures(labels.read(written(tmp_path, [{"votes": [2, 0, 1]}, {"votes": [1, 1]}])), draws=100)
     assert uneven["fleiss"] is None and uneven["categories"] == ["chosen", "rejected", "tie"]
     assert uneven["against_chosen"]["rate"] == 0.5

@@ -177,6 +177,18 @@ def test_turns_keep_whole_what_a_cut_through_characters_damages(tmp_path):
     assert damaged > len(rows) / 10
 
 
+@pytest.mark.filterwarnings("ignore")  # whatever TRL and what it loads deprecate
+def test_trl_cuts_through_characters_and_damages_what_turns_keep_whole(tmp_path):
+    cut = pytest.importorskip("trl.data_utils").extract_prompt
+    head = "\n\nHuman: where is it\n\nAssistant:"
+    replies = [("I'm here", "I am here"), ("It is", "Its own"), ("yes", "no"), ("Paris is big", "Paris is bad")]
+    rows = [{"chosen": f"{head} {won}", "rejected": f"{head} {lost}"} for won, lost in replies]
+    assert [cut(row)["prompt"] for row in rows] == [by_characters(**row) for row in rows]
+    assert [cut(row)["prompt"] == head for row in rows] == [False, False, True, False]
+    lessons, _ = sources.preferences(written(tmp_path, *rows))
+    assert [(one.chosen, one.rejected) for one in lessons] == replies
+
+
 @pytest.mark.parametrize(
     "row",
     [
@@ -305,10 +317,28 @@ def test_files_that_cannot_be_read(tmp_path):
         sources.demonstrations(tmp_path / "latin.jsonl")
 
 
-def test_the_public_preference_sets_are_read_whole():
+def public(name: str) -> Path:
     folder = Path(os.environ.get("TRIVET_DATA", Path(__file__).parents[3] / "shared" / "data")) / "preferences"
     if not folder.is_dir():
         pytest.skip("the public data sets are not here; set TRIVET_DATA")
-    for path in sorted(folder.glob("*.jsonl.gz")):
+    return folder / name
+
+
+def test_the_public_preference_sets_are_read_whole():
+    for path in sorted(public("").glob("*.jsonl.gz")):
         lessons, dropped = sources.preferences(path)
         assert len(lessons) > 200 and sum(dropped.values()) < len(lessons) / 20, path.name
+
+
+def test_public_dialogues_come_back_whole_from_transcripts(tmp_path):
+    """Written as transcripts and read again: not one pair is damaged; the other cut damages every fifth."""
+    lessons, _ = sources.preferences(public("hh_harmless_test.jsonl.gz"))
+    names, rows, damaged = {"user": "Human", "assistant": "Assistant"}, [], 0
+    for one in lessons:
+        head = "".join(f"\n\n{names[m.role]}: {m.content}" for m in one.prompt) + "\n\nAssistant:"
+        rows.append({"chosen": f"{head} {one.chosen.strip()}", "rejected": f"{head} {one.rejected.strip()}"})
+        damaged += by_characters(**rows[-1]) != head
+    found, dropped = sources.preferences(written(tmp_path, *rows))
+    wanted = [(one.prompt.rows(), one.chosen.strip(), one.rejected.strip()) for one in lessons]
+    assert [(one.prompt.rows(), one.chosen, one.rejected) for one in found] == wanted and not dropped
+    assert 0.17 < damaged / len(rows) < 0.23

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,6 +137,7 @@ def _of_votes(votes: Votes, draws: int, seed: int) -> dict[str, Any]:
     alpha = bootstrap(lambda times: krippendorff_alpha(both, times=twice(times)), items, draws, seed)
     same = len(set(each)) == 1 and each[0] > 1
     fleiss = bootstrap(lambda times: fleiss_kappa(both, twice(times)), items, draws, seed) if same else None
+    as_named = fleiss_kappa(votes.counts) if same else nan
     decided = votes.counts[:, :2]
     return {
         "items": items,
@@ -147,6 +148,7 @@ def _of_votes(votes: Votes, draws: int, seed: int) -> dict[str, Any]:
         "pairwise_agreement": _agreeing(votes.counts),
         "krippendorff": alpha.row(),
         "fleiss": fleiss.row() if fleiss else None,
+        "fleiss_as_named": None if isnan(as_named) else round(as_named, 5),
         "unanimous": rate_of(votes.counts.max(1) == each).row(),
         "against_chosen": rate_of(decided[:, 1] >= decided[:, 0]).row(),
     }

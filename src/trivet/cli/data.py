@@ -48,7 +48,7 @@ def _html() -> Callable[..., Any]:
     return click.option("--html", "html_path", type=click.Path(path_type=Path), help="Write a page here.")
 
 
-@data.command()
+@data.command(epilog=SOURCE)
 @click.argument("file")
 @click.option("--as", "form", type=click.Choice(FORMS), required=True, help="What the rows are meant to be.")
 @click.option("--strict", is_flag=True, help="Stop at the first row that nothing can be learnt from.")
@@ -120,7 +120,7 @@ def report(
     json_path: Path | None,
     html_path: Path | None,
 ) -> None:
-    """Counts, lengths, repeats, contradictions, leaks and leanings of data sets taken together."""
+    """Lengths, repeats, contradictions, leaks and leanings of data sets."""
     from trivet.alignment import data_page, quality, sources
     from trivet.core.store.artefacts import write_json, write_text
 
@@ -253,6 +253,10 @@ def _show_agreement(told: Mapping[str, Any]) -> None:
     click.echo(
         f"  Fleiss' kappa  {_estimate(told['fleiss']) if told['fleiss'] else 'undefined: items differ in how many labels they have'}"
     )
+    if told.get("fleiss_as_named") is not None:
+        click.echo(
+            f"    (with the winner counted as `chosen` throughout, Fleiss' would be {told['fleiss_as_named']:.3f})"
+        )
     click.echo(f"  equal pairs of labels  {_rate(told['pairwise_agreement'])}")
     if "unanimous" in told:
         click.echo(
