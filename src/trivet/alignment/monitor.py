@@ -13,51 +13,35 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor
-
-from trivet.alignment import rollouts
-from trivet.alignment.advantages import masked_mean
 from trivet.alignment.files import write_file
-from trivet.alignment.rollouts import Asked, Rollout, rectangle, roll
-from trivet.alignment.value import Cast
-from trivet.core.protocols import Reward
 from trivet.core.report import lines
 
 Rows = Sequence[Mapping[str, float]]
 
 FAR = 10.0
-"""Nats of KL a reply that nobody calls near, however long the reply is."""
+"""Nats of KL a reply that nobody calls near, however short the reply is; long ones may go a quarter nat a token."""
 
 log = logging.getLogger(__name__)
 
 
-def review(rows: Rows, *, watched: Sequence[str] = ("gold",)) -> list[str]:
-    """What a person should know about a run so far; nothing before its fifth round."""
-    found = [_gamed(rows, name) for name in watched]
-    found += [rule(rows) for rule in (_runaway, _length, _certain, _clipped, _critic, _cut, _alike)]
-    return [told for told in found if told]
+def review(rows: Rows, *, watched: Sequence[str] = ("gold",)) -> dict[str, str]:
+    """What a person should know about a run so far, under the name of the rule that says so; nothing before its fifth round."""
+    found = {f"gamed {name}": _gamed(rows, name) for name in watched}
+    found |= {name: rule(rows) for name, rule in RULES.items()}
+    return {name: told for name, told in found.items() if told}
 
 
-def tell(out: Path, rows: Rows, *, watched: Sequence[str], before: Sequence[str]) -> list[str]:
-    """Review the run, log what is new and keep OUT/warnings.txt current; returns what holds now."""
+def tell(out: Path, rows: Rows, *, watched: Sequence[str], heard: set[str]) -> None:
+    """Review the run, keep OUT/warnings.txt current, and log what no rule in `heard` has said yet; they are added to it."""
     told = review(rows, watched=watched)
-    known = {_kind(one) for one in before}
-    for one in told:
-        if _kind(one) not in known:
-            log.warning("%s", one)
-    write_file(
-        out / "warnings.txt", lambda path: path.write_text("".join(f"{one}\n" for one in told), encoding="utf-8")
-    )
-    return told
-
-
-def _kind(told: str) -> str:
-    """A warning without its figures, which change every round."""
-    return "".join(letter for letter in told if not letter.isdigit())[:60]
+    for name in told.keys() - heard:
+        log.warning("%s", told[name])
+    heard.update(told)
+    text = "".join(f"{one}\n" for one in told.values())
+    write_file(out / "warnings.txt", lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def figures(rows: Rows, *, watched: Sequence[str] = ("gold",)) -> list[str]:
@@ -174,55 +158,12 @@ def _alike(rows: Rows) -> str:
     return "All replies of a round have the same reward: there is nothing to learn from. Look at the reward and at the prompts."
 
 
-# ----------------------------------------------------------------------------------------------- what is measured
-
-
-def readouts(scores: Tensor, rollout: Rollout, entropies: Tensor, kl: float) -> dict[str, float]:
-    """What a round is watched by: means over replies; `kl` in nats a reply, `entropy` in nats a token."""
-    lengths = rollout.lengths.float()
-    spread = scores.std() * lengths.std()
-    together = (
-        ((scores - scores.mean()) * (lengths - lengths.mean())).sum() / (len(scores) - 1) if len(scores) > 1 else 0.0
-    )
-    return {
-        "reward": float(scores.mean()),
-        "reward_std": float(scores.std()) if len(scores) > 1 else 0.0,
-        "kl": kl,
-        "entropy": float(masked_mean(entropies.cpu(), rollout.mask)),
-        "length": float(lengths.mean()),
-        "length_correlation": float(together / spread) if len(scores) > 1 and spread > 0 else 0.0,
-        "ended": float(rollout.ended.float().mean()),
-    }
-
-
-def finite(**figures: float) -> dict[str, float]:
-    """The figures that are numbers: a variance explained is none where nothing varies."""
-    return {name: value for name, value in figures.items() if math.isfinite(value)}
-
-
-def heldout_figures(
-    config: Any, cast: Cast, tokenizer: Any, unseen: Sequence[Asked], paying: Mapping[str, Reward]
-) -> dict[str, float]:
-    """Rewards, KL and length of one drawn reply to each held-out prompt, always with the same random numbers."""
-    rollout = roll(
-        cast.policy,
-        tokenizer,
-        unseen,
-        max_tokens=config.max_tokens,
-        temperature=config.temperature,
-        seed=(config.seed, 0, 2),
-        together=config.together,
-    )
-    kl = [
-        rectangle(
-            read, rollout.rows, pad=tokenizer.pad_token_id, budget=config.batch_tokens, device=cast.policy.device
-        ).sum(1)
-        for read in (cast.logps, cast.reference)
-    ]
-    return {
-        **{f"heldout_{name}": float(rollouts.scores(one, rollout.talks).mean()) for name, one in paying.items()},
-        "heldout_kl": float((kl[0] - kl[1]).mean()),
-        "heldout_length": float(rollout.lengths.float().mean()),
-        "heldout_ended": float(rollout.ended.float().mean()),
-        "heldout_prompts": len(unseen),
-    }
+RULES: dict[str, Callable[[Rows], str]] = {
+    "runaway": _runaway,
+    "length": _length,
+    "certain": _certain,
+    "clipped": _clipped,
+    "critic": _critic,
+    "cut": _cut,
+    "alike": _alike,
+}

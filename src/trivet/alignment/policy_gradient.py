@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trivet.alignment import engine, models, monitor, objectives, rollouts
+from trivet.alignment import engine, models, monitor, objectives, readouts, rollouts
 from trivet.alignment.advantages import grpo_advantages, kl_estimate, rloo_advantages
 from trivet.alignment.batches import Batch, collate, split_by_tokens
 from trivet.alignment.logprobs import per_owner
@@ -171,7 +171,8 @@ def run(
         batch_of=lambda _: [{"conversation": talk.rows()} for talk in last_talks],
         trackers=trackers(config.track, out, identity),
     )
-    pad, device, told = tokenizer.pad_token_id, model.device, []
+    pad, device = tokenizer.pad_token_id, model.device
+    heard: set[str] = set()
 
     def over(read: Any, rows: Sequence[Any]) -> Tensor:
         return rollouts.rectangle(read, rows, pad=pad, budget=config.batch_tokens, device=device)
@@ -235,7 +236,7 @@ def run(
             {
                 "steps": steps,
                 "round": turn + 1,
-                **monitor.readouts(scores, rollout, entropies, distance),
+                **readouts.of_round(scores, rollout, entropies, distance),
                 **{name: float(rollouts.scores(other, rollout.talks).mean()) for name, other in watched.items()},
                 "kl_k3": float((kl_estimate(old, reference, "k3") * mask).sum(1).mean()),
                 "groups_alike": float((scores.view(-1, config.replies).std(1) < 1e-6).float().mean()),
@@ -247,8 +248,8 @@ def run(
         )
         last = work.step == steps
         if unseen and (last or (config.eval_every and (turn + 1) % config.eval_every == 0)):
-            work.log(monitor.heldout_figures(config, cast, tokenizer, unseen, {"reward": paid, **watched}))
-        told = monitor.tell(out, read_metrics(work.log_path), watched=[*watched], before=told)
+            work.log(readouts.of_heldout(config, cast, tokenizer, unseen, {"reward": paid, **watched}))
+        monitor.tell(out, read_metrics(work.log_path), watched=[*watched], heard=heard)
         if config.save_every and (turn + 1) % config.save_every == 0 and not last:
             work.save()
     return work.finish(model, tokenizer, {"too_long": too_long}, base=config.model)

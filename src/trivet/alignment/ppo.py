@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trivet.alignment import engine, models, monitor, objectives, rollouts
+from trivet.alignment import engine, models, monitor, objectives, readouts, rollouts
 from trivet.alignment.advantages import explained_variance, gae, kl_estimate, masked_mean, whiten
 from trivet.alignment.batches import collate, encode_demonstrations, rows_digest, split_by_tokens
 from trivet.alignment.report import read_metrics
@@ -170,7 +170,8 @@ def run(
         trackers=trackers(config.track, out, identity),
     )
     work.extra.setdefault("beta", config.beta)
-    pad, device, told = tokenizer.pad_token_id, model.device, []
+    pad, device = tokenizer.pad_token_id, model.device
+    heard: set[str] = set()
 
     def over(read: Any, rows: Sequence[Any]) -> Tensor:
         return rollouts.rectangle(read, rows, pad=pad, budget=config.batch_tokens, device=device)
@@ -255,11 +256,11 @@ def run(
             {
                 "steps": steps,
                 "round": turn + 1,
-                **monitor.readouts(scores, rollout, entropies, distance),
+                **readouts.of_round(scores, rollout, entropies, distance),
                 **{name: float(rollouts.scores(other, rollout.talks).mean()) for name, other in watched.items()},
                 "kl_k3": float((kl_estimate(old, reference, "k3") * mask).sum(1).mean()),
                 "beta": beta,
-                **monitor.finite(explained_variance=float(explained_variance(values, returns, mask))),
+                **readouts.finite(explained_variance=float(explained_variance(values, returns, mask))),
                 "value": float(masked_mean(values, mask)),
                 "loss": loss,
                 **means,
@@ -270,8 +271,8 @@ def run(
         )
         last = work.step == steps
         if unseen and (last or (config.eval_every and (turn + 1) % config.eval_every == 0)):
-            work.log(monitor.heldout_figures(config, cast, tokenizer, unseen, {"reward": paid, **watched}))
-        told = monitor.tell(out, read_metrics(work.log_path), watched=[*watched], before=told)
+            work.log(readouts.of_heldout(config, cast, tokenizer, unseen, {"reward": paid, **watched}))
+        monitor.tell(out, read_metrics(work.log_path), watched=[*watched], heard=heard)
         if config.save_every and (turn + 1) % config.save_every == 0 and not last:
             work.save()
     return work.finish(drop_value(model), tokenizer, {"too_long": too_long}, base=config.model)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trivet.alignment import monitor
 from trivet.alignment.files import write_file
 from trivet.core.report import bullets, lines, page, paragraph, section, table
 
@@ -22,7 +23,7 @@ SHOWN_TOGETHER = (
         "Log-probability against the reference",
         ("chosen_shift", "rejected_shift", "desirable_shift", "undesirable_shift"),
     ),
-    ("Reward", ("reward", "gold", "heldout_reward")),
+    ("Reward", ("reward", "gold", "watched", "heldout_reward")),
     ("KL to the reference", ("kl", "drift", "heldout_drift")),
     ("Entropy", ("entropy",)),
     ("Clipped", ("clip_fraction", "value_clip_fraction")),
@@ -65,6 +66,8 @@ def report(rows: Sequence[Mapping[str, float]], settings: Mapping[str, Any], *, 
         series = {name: curve(rows, name) for name in names if any(name in row for row in rows)}
         if series:
             parts.append(section(heading, lines(series, x_label="step")))
+    if any("kl" in row and "reward" in row for row in rows):
+        parts.append(section("Reward, distance and length", *monitor.figures(rows, watched=("gold", "watched"))))
     parts.append(section("Last figures", table(("figure", "value"), [*last.items()])))
     parts.append(
         section("Settings", table(("setting", "value"), [(name, str(value)) for name, value in settings.items()]))
@@ -79,7 +82,9 @@ def curve(rows: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, f
 
 def warnings(rows: Sequence[Mapping[str, float]]) -> list[str]:
     """What a person should know about these curves, in plain words."""
-    return [told for rule in (_displaced, _overfitted, _runaway, _longer, _collapsed) if (told := rule(rows))]
+    return [told for rule in (_displaced, _overfitted, _collapsed) if (told := rule(rows))] + [
+        *monitor.review(rows, watched=("gold", "watched")).values()
+    ]
 
 
 def _ends(rows: Sequence[Mapping[str, float]], name: str) -> tuple[float, float] | None:
@@ -105,28 +110,6 @@ def _overfitted(rows: Sequence[Mapping[str, float]]) -> str:
     heldout = [value for _, value in curve(rows, "heldout_loss")]
     if len(heldout) >= 3 and heldout[-1] > 1.05 * min(heldout):
         return f"The held-out loss rose from {min(heldout):.4g} to {heldout[-1]:.4g}: train for fewer steps."
-    return ""
-
-
-def _runaway(rows: Sequence[Mapping[str, float]]) -> str:
-    reward, kl = _ends(rows, "reward"), _ends(rows, "kl")
-    if not reward or not kl or reward[1] <= reward[0] or kl[1] < max(10.0, 5 * abs(kl[0])):
-        return ""
-    gold = _ends(rows, "gold")
-    fate = ""
-    if gold:
-        fate = f" The gold reward went from {gold[0]:.3g} to {gold[1]:.3g}."
-    return (
-        f"The reward rose from {reward[0]:.3g} to {reward[1]:.3g} while KL to the reference ran away to {kl[1]:.3g} nats a "
-        f"reply: what the reward model likes may no longer be what people like (reward hacking).{fate} Raise the KL penalty or "
-        "stop earlier, and read some replies."
-    )
-
-
-def _longer(rows: Sequence[Mapping[str, float]]) -> str:
-    length, reward = _ends(rows, "length"), _ends(rows, "reward")
-    if length and reward and length[1] > 1.5 * length[0] and reward[1] > reward[0]:
-        return f"Replies grew from {length[0]:.3g} to {length[1]:.3g} tokens as the reward rose: look for a length bias in it."
     return ""
 
 

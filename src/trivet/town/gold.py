@@ -35,7 +35,9 @@ def task_of(conversation: Conversation) -> Goal | Probe:
     """What a conversation is about; raises DataError when its newest user message is no request of the town."""
     asked = conversation.last_user
     if asked not in tasks():
-        raise DataError(f"the town's gold reward knows no request {asked!r:.80}; give it requests as the grammar writes them")
+        raise DataError(
+            f"the town's gold reward knows no request {asked!r:.80}; give it requests as the grammar writes them"
+        )
     return tasks()[asked]
 
 
