@@ -12,7 +12,7 @@
    held against the figures: what does not come out is said.
 
 The gold reward is the town's oracle; nobody trains on it. Seeds are fixed; the same command goes on where it was stopped
-(give --out). About twenty minutes of one core.
+(give --out). About twenty-five minutes of one core.
 """
 
 from __future__ import annotations
@@ -232,6 +232,9 @@ def pursued(bench: Bench, name: str, folders: Sequence[Path], before: float, *, 
         # The two thirds of a run share their prompts and their dice, so sqrt(2) errors are an upper bound.
         "fall": Fall(max(threes) - threes[-1], sqrt(2) * error),
         "error": error,
+        "says": [
+            (one.task.request, one.replies[0]) for one in lab.draw(result.folder, bench.heldout[:3], 1, seed=SEED)
+        ],
     }
 
 

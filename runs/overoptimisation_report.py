@@ -57,10 +57,13 @@ def best_of_n_claims(by_size: dict[int, dict[str, Any]], labels: str) -> list[Cl
     later = float((large > small).mean())
     tops = [one["fit"].top for one in by_size.values()]
     return [
-        Claim(
-            f"best of n, {labels}: gold turns over for the smallest model (its fall is above 0 by 2 errors)",
-            by_size[min(by_size)]["fall"].sure,
-            "; ".join(f"{size} pairs {_pm(one['fall'])}" for size, one in by_size.items()),
+        *(
+            Claim(
+                f"best of n, {labels}, {size} pairs: gold turns over (its fall is above 0 by 2 errors)",
+                one["fall"].sure,
+                f"gold {one['gold'][0]:.3f}, best {one['gold'].max():.3f}, end {one['gold'][-1]:.3f}; fall {_pm(one['fall'])}",
+            )
+            for size, one in by_size.items()
         ),
         Claim(
             f"best of n, {labels}: R = d (a - b d) fits (R^2 of {GOOD_FIT} and more)",
@@ -95,14 +98,16 @@ def ensemble_claims(joined: Found, size: int) -> list[Claim]:
 
 def ppo_claims(runs: dict[int, dict[str, Any]], best_of: dict[str, Any]) -> list[Claim]:
     small = runs[min(runs)]
-    proxy, tops = small["proxy"], [one["fit"].top for one in runs.values()]
+    tops = [one["fit"].top for one in runs.values()]
     return [
-        Claim(
-            "PPO: gold turns over while the proxy rises (smallest model; by 2 errors)",
-            small["fall"].sure and proxy[-1] > proxy[0],
-            f"gold {small['gold'][0]:.3f}, best {small['best']:.3f}, end {small['end']:.3f}; "
-            f"proxy {proxy[0]:.2f} to {proxy[-1]:.2f}; "
-            + "; ".join(f"fall {_pm(one['fall'])} with {size} pairs" for size, one in runs.items()),
+        *(
+            Claim(
+                f"PPO, {size} pairs: gold turns over while the proxy rises (its fall is above 0 by 2 errors)",
+                one["fall"].sure and one["proxy"][-1] > one["proxy"][0],
+                f"gold {one['gold'][0]:.3f}, best {one['best']:.3f}, end {one['end']:.3f}; fall {_pm(one['fall'])}; "
+                f"proxy {one['proxy'][0]:.2f} to {one['proxy'][-1]:.2f}",
+            )
+            for size, one in runs.items()
         ),
         Claim(
             f"PPO: R = d (a - b log d) fits (R^2 of {GOOD_FIT} and more)",
@@ -175,6 +180,11 @@ def tables(found: dict[str, Any]) -> list[tuple[str, list[str], list[list[Any]]]
         ("Best of n by several, labels that err", ["joined", "gain over one at the end", *tail], several),
         ("PPO", ["reward", "best gold", "gold at the end", "proxy", "furthest d", "a", "b", "d*", "R^2"], runs),
         (
+            "What the policies say in the end",
+            ["reward", "request", "reply"],
+            [[name, *pair] for name, one in found["ppo"].items() for pair in one["says"]],
+        ),
+        (
             "Claims",
             ["claim", "here", "figures"],
             [[claim.text, claim.here, claim.figures] for claim in found["claims"]],
@@ -223,7 +233,7 @@ def html(found: dict[str, Any]) -> str:
                     shown["Best of n by several, labels that err"]),
             section("PPO", plot(curves(found["ppo"], "gold"), "Gold, held-out requests"),
                     plot(curves(found["ppo"], "proxy"), "The proxy that was trained on"),
-                    plot(fitted(runs), "Measured and fitted"), shown["PPO"]),
+                    plot(fitted(runs), "Measured and fitted"), shown["PPO"], shown["What the policies say in the end"]),
             section("What this is not", paragraph(limits)),
         ],
         subtitle="runs/overoptimisation.py",

@@ -46,7 +46,11 @@ def said(claims, words):
 def test_tops_that_grow_came_out_and_tops_that_shrink_did_not():
     grown = report.best_of_n_claims({100: curve(1.0), 400: curve(1.5)}, "labels")
     assert said(grown, "d* grows").came_out and "100 pairs 1.00; 400 pairs 1.50" in said(grown, "d* grows").figures
-    assert said(grown, "fits").came_out and said(grown, "turns over").came_out and said(grown, "best grows").came_out
+    assert (
+        said(grown, "fits").came_out
+        and said(grown, "100 pairs: gold turns over").came_out
+        and said(grown, "best grows").came_out
+    )
     assert not said(report.best_of_n_claims({100: curve(1.5), 400: curve(1.0)}, "labels"), "d* grows").came_out
 
 
@@ -58,7 +62,9 @@ def test_a_growth_that_resamples_do_not_share_did_not_come_out():
 
 def test_a_fall_within_two_errors_is_no_turning_over():
     weak = curve(1.0) | {"fall": Fall(0.09, 0.05)}
-    assert not said(report.best_of_n_claims({100: weak, 400: curve(1.5)}, "labels"), "turns over").came_out
+    assert not said(
+        report.best_of_n_claims({100: weak, 400: curve(1.5)}, "labels"), "100 pairs: gold turns over"
+    ).came_out
 
 
 def test_an_ensemble_is_judged_by_its_gain():
@@ -91,9 +97,11 @@ def test_a_penalty_that_lifts_gold_at_equal_kl_is_not_early_stopping():
 def test_ppo_that_turns_over():
     turned = pursuit([0.0, 1.0, 2.0, 3.0], [0.0, 0.5, 0.5, 0.1])
     flat = pursuit([0.0, 1.0, 2.0, 3.0], [0.0, 0.4, 0.5, 0.45])
-    best_of = curve(1.0)
-    assert said(report.ppo_claims({100: turned, 400: flat}, best_of), "turns over").came_out
-    assert not said(report.ppo_claims({100: flat, 400: turned}, best_of), "turns over").came_out
+    found = report.ppo_claims({100: turned, 400: flat}, curve(1.0))
+    assert said(found, "100 pairs: gold turns over").came_out
+    assert not said(found, "400 pairs: gold turns over").came_out
+    fallen = turned | {"proxy": [1.0, 0.5, 0.2, 0.1]}
+    assert not said(report.ppo_claims({100: fallen, 400: flat}, curve(1.0)), "100 pairs: gold turns over").came_out
 
 
 def test_accuracy_is_over_neighbours_of_unlike_gold():
@@ -119,7 +127,7 @@ def test_a_small_one_runs_and_goes_on(tmp_path):
     assert len(found["ppo"]) == 4 and all(one["d"][0] == 0 for one in found["ppo"].values())
     json.dumps(report.plain(found), allow_nan=False)
     shown = report.html(found)
-    assert len(found["claims"]) == 17 and all(escape(claim.text) in shown for claim in found["claims"])
+    assert len(found["claims"]) == 20 and all(escape(claim.text) in shown for claim in found["claims"])
 
     again = experiment.work(tmp_path, tiny)
     again["claims"] = report.claims(again)
