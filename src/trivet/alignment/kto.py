@@ -54,7 +54,9 @@ class Config:
     betas: tuple[float, float] = option((0.9, 0.95), "AdamW's two decay rates")
     clip: float = option(1.0, "largest gradient norm; 0 for no clipping")
     batch_size: int = option(32, "replies per optimiser step; KL is estimated on as many")
-    batch_tokens: int = option(8192, "padded tokens per micro-batch; changes speed and memory, not the result")
+    batch_tokens: int = option(
+        0, "padded tokens per micro-batch; changes speed and memory, not the result; 0: 2048 on a CPU, 16384 on a GPU"
+    )
     max_length: int = option(
         1024, "longest prompt with reply in tokens, at most the model's context; longer rows are dropped and counted"
     )
@@ -107,6 +109,7 @@ def run(
     if config.threads:
         torch.set_num_threads(config.threads)
     ranks = parallel.join(config.device)
+    budget = engine.micro_tokens(config.batch_tokens, ranks.device)
     torch.manual_seed(config.seed)
     kept = models.weights_dtype(config.dtype, config.lora)
     model, tokenizer = models.load(config.model, device=ranks.device, dtype=kept, quantize=config.quantize)
@@ -143,7 +146,7 @@ def run(
     lengths, wrong_lengths = (np.asarray([len(row) for row in rows]) for rows in (own, wrong))
 
     def largest() -> Tensor:
-        rows = parallel.largest_share(lengths, config.batch_size, config.batch_tokens)
+        rows = parallel.largest_share(lengths, config.batch_size, budget)
         return scorer(collate([own[i] for i in rows], pad).to(device)).sum()
 
     with engine.memory_told():
@@ -166,7 +169,7 @@ def run(
                 weights=anchor,
                 folder=cache,
                 pad=pad,
-                budget=config.batch_tokens,
+                budget=budget,
                 share=share,
                 arithmetic=config.dtype,
                 ranks=ranks,
@@ -188,9 +191,9 @@ def run(
     while work.step < len(steps):
         indices = np.concatenate(steps[work.step])
         order = indices[np.argsort(wrong_lengths[indices], kind="stable")]
-        strayed = shifts(voice, [wrong[i] for i in order], reference[order, 1], pad, config.batch_tokens, ranks)
+        strayed = shifts(voice, [wrong[i] for i in order], reference[order, 1], pad, budget, ranks)
         kl = max(0.0, float(strayed.mean()))
-        for part in ranks.shares(indices, lengths, config.batch_tokens):
+        for part in ranks.shares(indices, lengths, budget):
             batch = collate([own[i] for i in part.rows], pad).to(device)
             with engine.memory_told(), parallel.quietly(voice, part):
                 logps = per_owner(voice(batch), batch.owners, len(part.rows))
@@ -212,9 +215,7 @@ def run(
             work.log({"steps": len(steps), **means(sums), "lr": rate, **speed})
             began = time.monotonic()
         if unseen and last:
-            far = shifts(
-                voice, [p.row(p.chosen) for p in unseen], unseen_reference[:, 0], pad, config.batch_tokens, ranks
-            )
+            far = shifts(voice, [p.row(p.chosen) for p in unseen], unseen_reference[:, 0], pad, budget, ranks)
             good = torch.from_numpy(unseen_desirable)
             sums = readouts(objective(config, far, good, kl), far, good)
             found = means({**{name: float(value) for name, value in sums.items()}, "replies": len(unseen)})

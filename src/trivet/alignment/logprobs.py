@@ -150,7 +150,8 @@ class _TokenLogProbs(torch.autograd.Function):
             normalisers[rows] = logits.logsumexp(-1)
             logps[rows] = logits.gather(1, targets[rows, None])[:, 0] - normalisers[rows]
             if entropy or (len(hidden) <= head.rows and not head.cap):
-                chances = (logits - normalisers[rows, None]).exp_()
+                shifted = logits - normalisers[rows, None] if entropy else logits.sub_(normalisers[rows, None])
+                chances = shifted.exp_()
                 if entropy:
                     entropies[rows] = normalisers[rows] - (chances * logits).sum(-1)
                 kept = chances if len(hidden) <= head.rows and not head.cap else None
@@ -171,11 +172,12 @@ class _TokenLogProbs(torch.autograd.Function):
         matrix = weight.to(arithmetic)
         for rows in _tiles(len(hidden), head.rows):
             logits = None if kept is not None else _logits(hidden[rows], weight, bias, head)
-            chances = kept if logits is None else (logits - normalisers[rows, None]).exp_()
+            bend = 1 - (logits / head.cap).square_() if head.cap and logits is not None else None
+            chances = kept if logits is None else logits.sub_(normalisers[rows, None]).exp_()
             slopes = chances * -grad[rows, None]
             slopes.scatter_add_(1, targets[rows, None], grad[rows, None])
-            if head.cap and logits is not None:
-                slopes.mul_(1 - (logits / head.cap).square_())
+            if bend is not None:
+                slopes.mul_(bend)
             if head.scale != 1.0:
                 slopes.mul_(head.scale)
             if to_bias is not None:

@@ -58,7 +58,9 @@ class Config:
     betas: tuple[float, float] = option((0.9, 0.95), "AdamW's two decay rates")
     clip: float = option(1.0, "largest gradient norm; 0 for no clipping")
     batch_size: int = option(32, "pairs per optimiser step")
-    batch_tokens: int = option(8192, "padded tokens per micro-batch; changes speed and memory, not the result")
+    batch_tokens: int = option(
+        0, "padded tokens per micro-batch; changes speed and memory, not the result; 0: 2048 on a CPU, 16384 on a GPU"
+    )
     max_length: int = option(
         1024, "longest prompt with reply in tokens, at most the model's context; longer pairs are dropped and counted"
     )
@@ -110,6 +112,7 @@ def run(
     if config.threads:
         torch.set_num_threads(config.threads)
     ranks = parallel.join(config.device)
+    budget = engine.micro_tokens(config.batch_tokens, ranks.device)
     torch.manual_seed(config.seed)
     kept = models.weights_dtype(config.dtype, config.lora)
     model, tokenizer = models.load(config.model, device=ranks.device, dtype=kept, quantize=config.quantize)
@@ -146,7 +149,7 @@ def run(
     anchored = config.loss in ANCHORED
 
     def largest() -> Tensor:
-        rows = parallel.largest_share(lengths, config.batch_size, config.batch_tokens)
+        rows = parallel.largest_share(lengths, config.batch_size, budget)
         return scorer(collate_pairs([pairs[i] for i in rows], pad, share=share).to(device)).sum()
 
     with engine.memory_told():
@@ -169,7 +172,7 @@ def run(
                 weights=anchor,
                 folder=cache,
                 pad=pad,
-                budget=config.batch_tokens,
+                budget=budget,
                 share=share,
                 arithmetic=config.dtype,
                 ranks=ranks,
@@ -191,7 +194,7 @@ def run(
 
     while work.step < len(steps):
         indices = np.concatenate(steps[work.step])
-        for part in ranks.shares(indices, lengths, config.batch_tokens):
+        for part in ranks.shares(indices, lengths, budget):
             batch = collate_pairs([pairs[i] for i in part.rows], pad, share=share).to(device)
             with engine.memory_told(), parallel.quietly(voice, part):
                 logps = per_owner(voice(batch), batch.owners, 2 * len(part.rows)).view(-1, 2)
@@ -219,7 +222,7 @@ def run(
             work.log({"steps": len(steps), **means, "lr": rate, **speed})
             began = time.monotonic()
         if unseen and (last or (config.eval_every and work.step % config.eval_every == 0)):
-            logps = score_pairs(voice, unseen, pad=pad, budget=config.batch_tokens, share=share, ranks=ranks).to(device)
+            logps = score_pairs(voice, unseen, pad=pad, budget=budget, share=share, ranks=ranks).to(device)
             counts = torch.tensor([[len(pair.chosen), len(pair.rejected)] for pair in unseen], device=device)
             chances = torch.tensor([pair.chance for pair in unseen], device=device)
             found = objective(config, logps, unseen_reference, counts, chances)

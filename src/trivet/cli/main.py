@@ -110,6 +110,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     # Torch's threads otherwise spin while they wait, which on a machine with other work costs a hundredfold. It is read
     # when torch is loaded, so it must be said before.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Large temporaries in huge pages: a tenth to a fifth less time goes into faulting them in.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         result = cli.main(args=args, prog_name="trivet", standalone_mode=False)
         code = result if isinstance(result, int) else 0
