@@ -278,6 +278,7 @@ def joined_rewards(
         model, tokenizer = reward_model.load(folder, device=config.device)
         pairs, _ = encode_preferences(tokenizer, heldout, models.longest(config.max_length, model))
         scorer, pad = RewardScorer(model.eval()), tokenizer.pad_token_id
-        found = score_pairs(scorer, pairs, pad=pad, budget=config.batch_tokens, share=False).numpy()
+        budget = engine.micro_tokens(config.batch_tokens, model.device)
+        found = score_pairs(scorer, pairs, pad=pad, budget=budget, share=False).numpy()
         sums = found - reward_model.offset_of(model).mean + (sums if len(sums) else 0)
     return sums / len(folders), pairs
