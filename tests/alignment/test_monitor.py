@@ -41,6 +41,7 @@ def test_a_quiet_run_is_told_nothing():
         ("critic", "worse than a constant", {"explained_variance": lambda t: -0.2}),
         ("cut", "Only 50% of the replies end", {"ended": lambda t: 0.5}),
         ("alike", "the same reward", {"reward_std": lambda t: 0.0}),
+        ("groups", "In 90% of the groups", {"groups_alike": lambda t: 0.9}),
     ],
 )
 def test_each_rule_fires_alone(rule, words, curves):

@@ -17,7 +17,7 @@ from alignment.test_sft import same_bits, stop_at
 from alignment.tiny import tiny_folder
 from trivet.alignment import engine, models, ppo, reward_model, value
 from trivet.alignment.batches import collate
-from trivet.alignment.rewards import CodeReward
+from trivet.alignment.rewards import CodeReward, RewardEnsemble, TrainedReward
 from trivet.core.errors import ConfigError, DataError, TrivetError
 from trivet.core.lessons import Demonstration
 from trivet.core.messages import Conversation
@@ -306,6 +306,22 @@ def test_what_cannot_be_done_is_said(folder, tmp_path, judge):
     narrow = tiny_folder(tmp_path / "narrow", vocab=300)
     with pytest.raises(ConfigError, match="other tokens than the policy"):
         run(value=str(narrow))
+
+
+def test_a_run_does_not_go_on_with_another_reward_or_in_several_processes(folder, tmp_path, judge, monkeypatch):
+    other, tokenizer = reward_model.start(folder, seed=9)
+    other.save_pretrained(tmp_path / "other")
+    tokenizer.save_pretrained(tmp_path / "other")
+    settings = config(folder, tmp_path / "run", rounds=1)
+    ppo.run(settings, PROMPTS, reward=TrainedReward(judge))
+    ppo.run(settings, PROMPTS, reward=TrainedReward(judge))
+    with pytest.raises(ConfigError, match="a run of another kind"):
+        ppo.run(settings, PROMPTS, reward=TrainedReward(tmp_path / "other"))
+    with pytest.raises(ConfigError, match="a run of another kind"):
+        ppo.run(settings, PROMPTS, reward=RewardEnsemble([TrainedReward(judge)]))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="start without torchrun"):
+        ppo.run(settings, PROMPTS, reward=SHORT)
 
 
 def test_rewards_are_named_in_the_recipe(folder, judge, tmp_path):

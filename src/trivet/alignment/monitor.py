@@ -158,6 +158,16 @@ def _alike(rows: Rows) -> str:
     return "All replies of a round have the same reward: there is nothing to learn from. Look at the reward and at the prompts."
 
 
+def _groups(rows: Rows) -> str:
+    alike = _ends(rows, "groups_alike")
+    if not alike or alike[1] < 0.8:
+        return ""
+    return (
+        f"In {alike[1]:.0%} of the groups all replies have one reward, so comparing them teaches nothing. Raise temperature or "
+        "replies, or start from a policy that says more than one thing."
+    )
+
+
 RULES: dict[str, Callable[[Rows], str]] = {
     "runaway": _runaway,
     "length": _length,
@@ -166,4 +176,5 @@ RULES: dict[str, Callable[[Rows], str]] = {
     "critic": _critic,
     "cut": _cut,
     "alike": _alike,
+    "groups": _groups,
 }

@@ -129,6 +129,7 @@ def run(
 
     `reward` decides instead of config.reward; the rewards of `watch` are measured under their names and not trained on.
     """
+    rollouts.refuse_several()
     out = Path(config.out).expanduser()
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -145,6 +146,7 @@ def run(
     identity = engine.identity_of(
         asdict(config),
         weights=models.weights_digest(model),
+        paying=rollouts.reward_mark(paid),
         data=digest_of([one.ids for one in asked]),
         heldout=digest_of([one.ids for one in unseen]),
         taught=rows_digest(taught),

@@ -13,6 +13,7 @@ the same replies again. Rectangles are [B, T]: reply b has its tokens on the lef
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trivet.alignment import rewards
+from trivet.alignment import models, rewards
 from trivet.alignment.batches import Batch, Row, collate, split_by_tokens
 from trivet.alignment.logprobs import Scorer
 from trivet.core.errors import ConfigError, DataError
@@ -195,6 +196,25 @@ def reward_of(spec: str, *, join: rewards.How, k: float, device: str) -> Reward:
     if len(folders) > 1:
         return rewards.RewardEnsemble.load(folders, join, k=k, device=device)
     return rewards.resolve(spec, how=join, k=k, device=device)
+
+
+def reward_mark(reward: Reward) -> str:
+    """What a reward is, for the identity of a run: a hash of its weights, or of its members', else the name of its kind.
+
+    Other rewards may change between two starts of a run without being noticed.
+    """
+    if hasattr(reward, "members"):
+        return " ".join([type(reward).__name__, *map(reward_mark, reward.members)])
+    return models.weights_digest(reward.model) if hasattr(reward, "model") else type(reward).__name__
+
+
+def refuse_several() -> None:
+    """Raises ConfigError in a launch of several processes: they would draw and write the same."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1:
+        raise ConfigError(
+            f"policy gradients draw and learn in one process, and {world} were launched; start without torchrun"
+        )
 
 
 def place_scores(scores: Tensor, mask: Tensor) -> Tensor:
