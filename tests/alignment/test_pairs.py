@@ -8,7 +8,7 @@ import pytest
 from alignment.tiny import tiny_tokenizer
 from trivet.alignment.pairs import Pair, collate_pairs, encode_preferences, pairs_digest
 from trivet.core.errors import DataError
-from trivet.core.lessons import Preference
+from trivet.core.lessons import Origin, Preference
 from trivet.core.messages import Conversation
 
 ASK = Conversation.user("why is the bread warm")
@@ -70,3 +70,13 @@ def test_a_shifting_template_is_an_error_for_pairs_too():
     tokenizer.add_tokens(["saying"])
     with pytest.raises(DataError, match="token boundary"):
         encode_preferences(tokenizer, [Preference(ASK, "ing", "ask")], 99)
+
+
+def test_what_is_too_long_is_named_by_file_and_line(caplog):
+    lessons = [
+        Preference(Conversation.user("why"), "lamp " * count, "ferry", origin=Origin("set", line=line))
+        for line, count in ((3, 2), (7, 90), (9, 2))
+    ]
+    pairs, dropped = encode_preferences(tiny_tokenizer(), lessons, 60)
+    assert len(pairs) == 2 and dropped["too_long"] == 1
+    assert "1 lessons are longer than 60 tokens and are left out (set:7); raise max_length" in caplog.text

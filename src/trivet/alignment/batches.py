@@ -12,6 +12,7 @@ a template has none the tokenizer's end token is added, so that the model learns
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ from trivet.core.errors import DataError
 from trivet.core.lessons import Demonstration
 from trivet.core.messages import Conversation, Message
 from trivet.core.models.chat import render
+
+_log = logging.getLogger(__name__)
 
 POOL = 50  # batches that are sorted by length together; more is less padding and less mixing
 
@@ -123,6 +126,19 @@ def encode_texts(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[
     return rows
 
 
+def tell_long(lessons: Sequence[Any], max_length: int) -> None:
+    """Says on the log which lessons are left out because they are too long, by file and line where they have one."""
+    if lessons:
+        named = ", ".join(str(lesson.origin) for lesson in lessons[:5])
+        _log.warning(
+            "%d lessons are longer than %d tokens and are left out (%s%s); raise max_length to keep them",
+            len(lessons),
+            max_length,
+            named,
+            ", ..." if len(lessons) > 5 else "",
+        )
+
+
 class Encoded(NamedTuple):
     """Batch ready for training, and how many lessons were dropped because they were too long."""
 
@@ -132,9 +148,10 @@ class Encoded(NamedTuple):
 
 def encode_demonstrations(tokenizer: Any, lessons: Sequence[Demonstration], max_length: int) -> Encoded:
     """Demonstrations as rows in the order given, plain texts last; too long ones are counted, never cut short."""
-    talks = [(lesson.prompt, lesson.reply) for lesson in lessons if len(lesson.prompt)]
+    spoken = [lesson for lesson in lessons if len(lesson.prompt)]
     texts = [lesson.reply for lesson in lessons if not len(lesson.prompt)]
-    replies = encode_replies(tokenizer, talks)
+    replies = encode_replies(tokenizer, [(lesson.prompt, lesson.reply) for lesson in spoken])
+    tell_long([one for one, row in zip(spoken, replies, strict=True) if len(row) > max_length], max_length)
     kept = [row for row in replies if len(row) <= max_length]
     return Encoded(kept + encode_texts(tokenizer, texts, max_length), len(replies) - len(kept))
 

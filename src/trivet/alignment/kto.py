@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from trivet.alignment import engine, models, objectives, parallel
-from trivet.alignment.batches import Row, collate, encode_replies, plan
+from trivet.alignment.batches import Row, collate, encode_replies, plan, tell_long
 from trivet.alignment.logprobs import per_owner
 from trivet.alignment.pairs import Pair, can_share, pairs_digest
 from trivet.alignment.refcache import reference_logps
@@ -231,6 +231,7 @@ def encode_feedback(tokenizer: Any, lessons: Sequence[Feedback], max_length: int
     spoken = [lesson for lesson in lessons if lesson.reply.strip()]
     dropped["empty"] = len(lessons) - len(spoken)
     rows = encode_replies(tokenizer, [(lesson.prompt, lesson.reply) for lesson in spoken])
+    tell_long([one for one, row in zip(spoken, rows, strict=True) if len(row) > max_length], max_length)
     fits = [at for at, row in enumerate(rows) if len(row) <= max_length]
     dropped["too_long"] = len(rows) - len(fits)
     rows, prompts = [rows[at] for at in fits], [spoken[at].prompt.digest for at in fits]

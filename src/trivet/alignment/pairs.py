@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from trivet.alignment.batches import Batch, Row, collate, encode_replies, mask_of
+from trivet.alignment.batches import Batch, Row, collate, encode_replies, mask_of, tell_long
 from trivet.alignment.logprobs import Scorer, per_owner
 from trivet.core.lessons import Preference
 
@@ -61,7 +61,7 @@ def encode_preferences(tokenizer: Any, lessons: Sequence[Preference], max_length
     """
     chosen = encode_replies(tokenizer, [(lesson.prompt, lesson.chosen) for lesson in lessons])
     rejected = encode_replies(tokenizer, [(lesson.prompt, lesson.rejected) for lesson in lessons])
-    pairs, dropped = [], Counter({"too_long": 0, "empty": 0, "identical": 0})
+    pairs, long, dropped = [], [], Counter({"too_long": 0, "empty": 0, "identical": 0})
     for lesson, won, lost in zip(lessons, chosen, rejected, strict=True):
         if not lesson.chosen.strip() or not lesson.rejected.strip():
             dropped["empty"] += 1
@@ -69,9 +69,11 @@ def encode_preferences(tokenizer: Any, lessons: Sequence[Preference], max_length
             dropped["identical"] += 1
         elif max(len(won), len(lost)) > max_length:
             dropped["too_long"] += 1
+            long.append(lesson)
         else:
             at = won.start
             pairs.append(Pair(won.ids[:at], won.ids[at:], lost.ids[at:], lesson.weight, lesson.margin, lesson.chance))
+    tell_long(long, max_length)
     return EncodedPairs(pairs, dict(dropped))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -24,9 +25,19 @@ from trivet.core.store.artefacts import write_json
 
 if TYPE_CHECKING:
     from trivet.alignment.engine import Result
-    from trivet.core.lessons import Demonstration, Preference
 
-SHOWN = ("loss", "reward", "kl", "margin", "accuracy", "heldout_loss", "heldout_accuracy", "tokens_per_second")
+SHOWN = (
+    "loss",
+    "reward",
+    "kl",
+    "margin",
+    "accuracy",
+    "forget_nll",
+    "retain_nll",
+    "heldout_loss",
+    "heldout_accuracy",
+    "tokens_per_second",
+)
 
 
 @dataclass(frozen=True)
@@ -69,17 +80,17 @@ def align(
     RECIPE is a YAML file (see configs/) whose key `recipe` says how; KEY=VALUE changes a key of it. The same command goes
     on where it was stopped.
     """
-    from trivet.alignment import recipes, sources
+    from trivet.alignment import recipes
 
     job, values, rest = peel(Job, recipe, overrides)
     kind = recipes.module(job.recipe)
     config = _filled(load(kind.Config, recipe, rest, values=values), recipe, local=recipes.recipe(job.recipe).local)
-    read = getattr(sources, recipes.recipe(job.recipe).lessons)
+    form = recipes.recipe(job.recipe).lessons
     paths = [*job.data, *data]
-    if not paths:
+    if not paths and not getattr(config, "documents", ""):
         raise ConfigError(f"{recipe} names no data; add `data: [FILE]` there, or --data FILE")
-    lessons, dropped = _read(read, paths)
-    unseen, _ = _read(read, [*job.heldout, *heldout])
+    lessons, dropped = _read(form, paths)
+    unseen, _ = _read(form, [*job.heldout, *heldout])
     lessons, apart = split(lessons, job.hold_out if share is None else share)
     unseen += apart
     click.echo(f"{len(lessons)} lessons to learn from, {len(unseen)} to measure on{_told(dropped)}")
@@ -117,14 +128,19 @@ def split(lessons: Sequence[Any], share: float) -> tuple[list[Any], list[Any]]:
     return [one for one in lessons if not apart(one)], [one for one in lessons if apart(one)]
 
 
-def _read(read: Callable[[str], Any], paths: Sequence[str]) -> tuple[list[Demonstration | Preference], dict[str, int]]:
-    lessons, dropped = [], {}
+def _read(form: str, paths: Sequence[str]) -> tuple[list[Any], dict[str, int]]:
+    """All lessons of these sources, and how many rows were dropped for which reason; the first of them are named."""
+    from trivet.alignment import sources
+
+    lessons: list[Any] = []
+    dropped: Counter[str] = Counter()
     for path in paths:
-        loaded = read(path)
-        lessons += loaded.lessons
-        for why, count in loaded.dropped.items():
-            dropped[why] = dropped.get(why, 0) + count
-    return lessons, dropped
+        found = sources.read(path, form)
+        lessons += found.lessons
+        dropped.update(found.dropped)
+        for place in sources.places(found.drops):
+            click.echo(f"{path}: dropped {place}", err=True)
+    return lessons, dict(dropped)
 
 
 def _told(dropped: dict[str, int]) -> str:

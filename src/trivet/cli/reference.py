@@ -8,14 +8,13 @@ from typing import Any
 
 import click
 
+from trivet.alignment.recipes import RECIPES
 from trivet.cli.main import cli
 from trivet.core.config import describe
 
 CONFIGS = {
     "trivet align": "trivet.cli.align:Job",
-    "trivet align, recipe: sft": "trivet.alignment.sft:Config",
-    "trivet align, recipe: preference": "trivet.alignment.preference:Config",
-    "trivet align, recipe: kto": "trivet.alignment.kto:Config",
+    **{f"trivet align, recipe: {name}": f"{recipe.module}:Config" for name, recipe in RECIPES.items()},
     "trivet attack, trivet eval": "trivet.robustness.measure:Config",
     "trivet loop": "trivet.loop.recipe:Recipe",
     "trivet town build": "trivet.town.build:Config",
