@@ -19,10 +19,10 @@ import random
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import rich
 import torch
+from rich.console import Console
 
 from trivet.alignment import models, monitor, policy_gradient, ppo, reward, rewards, rollouts, sft
 from trivet.alignment.report import read_metrics
@@ -59,19 +59,32 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as scratch:
-        figures, html = work((given.out or Path(scratch)).resolve(), quick=given.quick)
+        figures, html = work((given.out or Path(scratch)).resolve(), QUICK if given.quick else Scale())
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     if given.html:
         given.html.write_text(html, encoding="utf-8")
 
 
-def work(out: Path, *, quick: bool) -> tuple[dict[str, Any], str]:
-    goals, probes = (80, 40) if quick else (700, 350)
-    train = split("train", goals=goals, benign=probes, lookalikes=probes, seed=SEED)
+class Scale(NamedTuple):
+    """How much of everything: requests to learn from, requests to measure on, rounds of the held policies."""
+
+    goals: int = 700
+    probes: int = 350
+    unseen_goals: int = 240
+    unseen_probes: int = 160
+    rounds: int = 60
+    batch: int = 64
+
+
+QUICK = Scale(80, 40, 40, 20, 3)
+
+
+def work(out: Path, scale: Scale) -> tuple[dict[str, Any], str]:
+    train = split("train", goals=scale.goals, benign=scale.probes, lookalikes=scale.probes, seed=SEED)
     tasks: list[Task] = [*train.goals, *train.benign, *train.lookalikes]
     random.Random(SEED).shuffle(tasks)
-    unseen = split("heldout", goals=40 if quick else 240, benign=20 if quick else 160, lookalikes=20 if quick else 160)
+    unseen = split("heldout", goals=scale.unseen_goals, benign=scale.unseen_probes, lookalikes=scale.unseen_probes)
 
     start = sft.run(
         sft.Config(
@@ -103,18 +116,17 @@ def work(out: Path, *, quick: bool) -> tuple[dict[str, Any], str]:
 
     prompts = [Conversation.user(task.request) for task in tasks]
     common: dict[str, Any] = {
-        "model": str(start), "seed": SEED, "batch_size": 64, "minibatch": 32, "passes": 2, "max_tokens": 48,
+        "model": str(start), "seed": SEED, "batch_size": scale.batch, "minibatch": scale.batch // 2, "passes": 2, "max_tokens": 48,
         "max_length": 256, "save_every": 20,
     }  # fmt: skip
-    rounds = 3 if quick else 60
-    held = ppo.Config(**common, out=str(out / "ppo"), value=str(judge.folder), rounds=rounds, beta=0.1, lr=1e-4)
-    compared = policy_gradient.Config(**common, out=str(out / "rloo"), rounds=rounds, beta=0.1, lr=1e-4)
+    held = ppo.Config(**common, out=str(out / "ppo"), value=str(judge.folder), rounds=scale.rounds, beta=0.1, lr=1e-4)
+    compared = policy_gradient.Config(**common, out=str(out / "rloo"), rounds=scale.rounds, beta=0.1, lr=1e-4)
     grouped = {"advantage": "grpo", "kl_in": "loss", "kl": "k3", "ratio": "token"}
     runs: dict[str, Any] = {
         "ppo": held,
         "rloo": compared,
         "grpo": replace(compared, out=str(out / "grpo"), **grouped),
-        "loose": replace(held, out=str(out / "loose"), beta=0.0, lr=3e-4, rounds=2 * rounds),
+        "loose": replace(held, out=str(out / "loose"), beta=0.0, lr=3e-4, rounds=2 * scale.rounds),
     }
     watch = {"gold": rewards.CodeReward(gold.reward)}
     found = {"start": measured(start, unseen, paid)}
@@ -128,7 +140,7 @@ def work(out: Path, *, quick: bool) -> tuple[dict[str, Any], str]:
     for name, rows in curves.items():
         last = [row["kl"] for row in rows if "round" in row][-5:]
         found[name]["kl"] = sum(last) / len(last)
-    rich.print(summary(found))
+    Console(width=140).print(summary(found))
     figures = {
         "pairs": len(pairs),
         "reward_heldout_accuracy": judge.final.get("heldout_accuracy"),
@@ -208,7 +220,11 @@ COLUMNS = ("complied", "declined", "answered", "over_refused", "gold", "reward",
 
 def summary(found: dict[str, dict[str, Any]]) -> Any:
     """What the gold judge found on the held-out part, for the terminal."""
-    rows = [(name, *(one.get(column) for column in COLUMNS)) for name, one in found.items()]
+
+    def said(value: Any) -> Any:
+        return f"{value.rate:.1%} ({value.low:.1%} to {value.high:.1%})" if isinstance(value, Rate) else value
+
+    rows = [(name, *(said(one.get(column)) for column in COLUMNS)) for name, one in found.items()]
     return terminal_table(("model", *COLUMNS), rows, title="Held-out requests, one drawn reply each")
 
 
