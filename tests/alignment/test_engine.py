@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trivet.alignment import engine
+from trivet.alignment import engine, models
 from trivet.core.errors import ConfigError, ModelNotFound, TrivetError
 
 
@@ -21,7 +21,7 @@ def test_the_rate_rises_then_falls():
 
 
 def test_weight_decay_spares_norms(folder):
-    model, _ = engine.load(folder)
+    model, _ = models.load(folder)
     groups = engine.adamw(model, betas=(0.9, 0.95), weight_decay=0.1).param_groups
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
     assert all(p.dim() == 1 for p in groups[1]["params"]) and groups[1]["params"]
@@ -29,25 +29,25 @@ def test_weight_decay_spares_norms(folder):
 
 def test_models_that_are_not_there(tmp_path):
     with pytest.raises(ModelNotFound, match="there is no model folder"):
-        engine.load(tmp_path / "nowhere")
+        models.load(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelNotFound, match="holds no causal language model"):
-        engine.load(tmp_path / "empty")
+        models.load(tmp_path / "empty")
 
 
 def test_wrong_adapter_targets_name_the_right_ones(folder):
-    model, _ = engine.load(folder)
+    model, _ = models.load(folder)
     with pytest.raises(ConfigError, match=r'"queries" does not fit.*down_proj.*q_proj'):
-        engine.with_lora(model, 4, 8.0, "queries")
+        models.with_lora(model, 4, 8.0, "queries")
 
 
 def test_weights_digest_sees_one_changed_number(folder):
-    model, _ = engine.load(folder)
-    before = engine.weights_digest(model)
-    assert before == engine.weights_digest(engine.load(folder)[0])
+    model, _ = models.load(folder)
+    before = models.weights_digest(model)
+    assert before == models.weights_digest(models.load(folder)[0])
     with torch.no_grad():
         model.lm_head.weight[3, 3] += 1e-3
-    assert engine.weights_digest(model) != before
+    assert models.weights_digest(model) != before
 
 
 def test_a_tally_sums_and_starts_again():
@@ -58,7 +58,7 @@ def test_a_tally_sums_and_starts_again():
 
 
 def test_a_loss_that_is_no_number_stops_the_run(folder, tmp_path):
-    model, _ = engine.load(folder)
+    model, _ = models.load(folder)
     run = engine.Run(tmp_path, model, engine.adamw(model, betas=(0.9, 0.95), weight_decay=0.0), {})
     with pytest.raises(TrivetError, match=r"the loss is nan at step 0.*Lower lr"):
         run.log({"loss": float("nan")})

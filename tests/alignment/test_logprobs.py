@@ -16,7 +16,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from trivet.alignment import engine
+from trivet.alignment import models
 from trivet.alignment.batches import Row, collate
 from trivet.alignment.logprobs import Scorer, per_owner
 from trivet.alignment.pairs import Pair, can_share, collate_pairs
@@ -121,7 +121,7 @@ def test_padding_order_and_neighbours_do_not_matter():
 def test_the_adapter_turned_off_is_the_start_model():
     pairs = some_pairs()
     frozen = sums(Scorer(build("llama")), pairs, share=True)
-    model = engine.with_lora(build("llama"), 4, 8.0, "all-linear")
+    model = models.with_lora(build("llama"), 4, 8.0, "all-linear")
     scorer = Scorer(model)
     torch.testing.assert_close(sums(scorer, pairs, share=True), frozen, atol=0, rtol=0)
     with torch.no_grad():

@@ -34,7 +34,6 @@ from torch.distributed.checkpoint import state_dict as whole
 from trivet.alignment import models, parallel
 from trivet.alignment.files import sync, write_file, write_folder, writing
 from trivet.alignment.logprobs import Scorer
-from trivet.alignment.models import load, longest, weights_digest, weights_dtype, with_lora  # noqa: F401
 from trivet.alignment.report import write_report
 from trivet.core.errors import ConfigError, TrivetError
 

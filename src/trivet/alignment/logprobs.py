@@ -62,7 +62,7 @@ class Scorer(nn.Module):
         inner.eval()
         ids = torch.arange(4, device=self.model.device)[None] % inner.config.get_text_config().vocab_size
         whole = inner(input_ids=ids, use_cache=False).logits.float()
-        ours = self._shaped(self.head(inner.base_model(input_ids=ids, use_cache=False).last_hidden_state))
+        ours = self.shaped(self.head(inner.base_model(input_ids=ids, use_cache=False).last_hidden_state))
         inner.train(was_training)
         if not torch.allclose(whole, ours, atol=1e-3, rtol=1e-3):
             raise ConfigError(
@@ -70,7 +70,8 @@ class Scorer(nn.Module):
                 f"from the model by {float((whole - ours).abs().max()):.3g}); please report the architecture"
             )
 
-    def _shaped(self, logits: Tensor) -> Tensor:
+    def shaped(self, logits: Tensor) -> Tensor:
+        """What the head gives as the model's logits: scaled and capped as its family does it, in float32."""
         logits = logits.float() * self.scale if self.scale != 1.0 else logits.float()
         return self.cap * torch.tanh(logits / self.cap) if self.cap else logits
 
@@ -104,7 +105,7 @@ class Scorer(nn.Module):
         def run(states: Tensor) -> tuple[Tensor, Tensor]:
             with torch.autocast(states.device.type, dtype=self.autocast, enabled=self.autocast is not None):
                 logits = self.head(states)
-            spread = self._shaped(logits).log_softmax(-1)
+            spread = self.shaped(logits).log_softmax(-1)
             entropies = -(spread.detach().exp() * spread.detach()).sum(-1) if entropy else spread.new_zeros(0)
             return spread.gather(1, targets[:, None])[:, 0], entropies
 

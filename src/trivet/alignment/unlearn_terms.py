@@ -151,7 +151,7 @@ def kl_to_start(scorer: Scorer, start: Start, now: Tensor, before: Tensor) -> Te
     size = max(1, scorer.tile // scorer.inner.config.get_text_config().vocab_size)
 
     def spread(found: Tensor) -> Tensor:
-        return scorer._shaped(found).log_softmax(-1)
+        return scorer.shaped(found).log_softmax(-1)
 
     def tile(one: Tensor, other: Tensor) -> Tensor:
         with torch.autocast(one.device.type, dtype=scorer.autocast, enabled=scorer.autocast is not None):
