@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from alignment.tiny import TEMPLATE, tiny_tokenizer
-from trivet.alignment.batches import collate, encode_demonstrations, encode_replies, plan, split_by_tokens
+from trivet.alignment.batches import (
+    Row,
+    collate,
+    collate_packed,
+    encode_demonstrations,
+    encode_replies,
+    plan,
+    split_by_tokens,
+)
 from trivet.core.errors import DataError
 from trivet.core.lessons import Demonstration
 from trivet.core.messages import Conversation, Message
@@ -125,3 +133,20 @@ def test_a_row_longer_than_the_budget_travels_alone():
 def test_nothing_to_train_on_is_told():
     with pytest.raises(DataError, match="nothing to train on"):
         plan([])
+
+
+def test_packed_rows_are_the_same_rows_side_by_side():
+    dice = np.random.default_rng(0)
+    rows = [Row(dice.integers(3, 90, size).astype(np.int32), 2) for size in (30, 9, 12, 5, 21, 8, 3)]
+    packed, plain = collate_packed(rows, 0), collate(rows, 0)
+    assert packed.ids.numel() < plain.ids.numel() and packed.ids.shape[1] == 30
+    for owner, row in enumerate(rows):
+        ours = packed.owners == owner
+        assert packed.targets[ours].tolist() == row.ids[2:].tolist()
+        at = packed.positions[ours]
+        assert packed.ids.flatten()[at].tolist() == row.ids[1:-1].tolist()
+        assert packed.places.flatten()[at].tolist() == list(range(1, len(row) - 1))
+        # A position sees its own row up to itself, and nothing else.
+        last = int(at[-1])
+        seen = packed.mask[last // 30, 0, last % 30]
+        assert packed.ids[last // 30][seen].tolist() == row.ids[:-1].tolist()

@@ -196,3 +196,18 @@ def test_a_run_that_diverges_stops_and_keeps_no_ruined_checkpoint(folder, tmp_pa
 def test_nothing_to_learn_is_told(folder, tmp_path):
     with pytest.raises(DataError, match="nothing to train on"):
         sft.run(config(folder, tmp_path), [])
+
+
+def test_packing_gives_the_same_losses_from_fewer_padded_tokens(folder, tmp_path, demonstrations):
+    found = {}
+    for packing in (False, True):
+        out = tmp_path / str(packing)
+        sft.run(config(folder, out, packing=packing, batch_size=8, max_steps=6, log_every=1), demonstrations)
+        found[packing] = [row["loss"] for row in metrics(out)]
+    assert found[True] == pytest.approx(found[False], abs=1e-5)
+
+
+def test_packing_is_refused_where_rows_would_see_each_other(folder, tmp_path, demonstrations, monkeypatch):
+    monkeypatch.setattr(sft, "can_share", lambda scorer, longest: False)
+    with pytest.raises(ConfigError, match="cannot read several texts in one row"):
+        sft.run(config(folder, tmp_path, packing=True), demonstrations)
