@@ -15,7 +15,7 @@ def test_none_are_asked_for(tmp_path):
 
 
 def test_an_unknown_and_a_missing_one_stop_the_run(tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match='"tensorbord" is not known.*Did you mean "tensorboard"'):
+    with pytest.raises(ConfigError, match=r'"tensorbord" is not known.*Did you mean "tensorboard"'):
         trackers.trackers("tensorbord", tmp_path, {})
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="wandb is not installed; install it with: pip install wandb"):
