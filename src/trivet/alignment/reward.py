@@ -42,7 +42,7 @@ class Config:
     label_smoothing: float = option(0.0, "chance that a label is wrong, between 0 and 0.5")
     centering: float = option(0.0, "weight of (r_w + r_l)^2, which pulls rewards to a mean of zero; 0.01 is usual")
     group_prompts: bool = option(True, "all pairs of one prompt go into the same step")
-    offset_pairs: int = option(512, "training pairs on whose chosen replies the mean reward is set to 0; 0 for all")
+    offset_pairs: int = option(128, "training pairs on whose chosen replies the mean reward is set to 0; 0 for all")
     epochs: float = option(1.0, "passes over the data, fractions allowed")
     max_steps: int = option(0, "optimiser steps; above 0 it decides instead of epochs")
     lr: float = option(1e-5, "highest learning rate; about 1e-4 with LoRA, 3e-4 for models of a few million parameters")
