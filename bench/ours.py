@@ -93,12 +93,12 @@ def main() -> None:
     text = Path(task["rows"]).read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     losses: list[float] = []
-    ended = [0.0]
+    ended, cpu = [0.0], [0.0]
 
     def progress(row: Any) -> None:
         if "loss" in row:
             losses.append(row["loss"])
-            ended[0] = time.perf_counter()
+            ended[0], cpu[0] = time.perf_counter(), time.process_time()
 
     recipe: Any = {"dpo": preference, "reward": reward, "kto": kto}[task["objective"]]
     extra = {} if task["objective"] == "reward" else {"beta": task["beta"]}
@@ -106,11 +106,11 @@ def main() -> None:
     config = recipe.Config(**settings(task), **extra)
     shutil.rmtree(task["out"], ignore_errors=True)
     meter = Meter()
-    began = time.perf_counter()
+    began, before = time.perf_counter(), time.process_time()
     result = recipe.run(config, lessons, progress=progress)
     meter.seconds["whole"] = ended[0] - began
     meter.skip()
-    report = meter.report()
+    report = meter.report() | {"cpu_seconds": cpu[0] - before}
     words = AutoTokenizer.from_pretrained(task["model"])
     meter.skip()
     if task["objective"] == "kto":
