@@ -29,7 +29,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.checkpoint import state_dict as whole
 
 from trivet.alignment import models, parallel
 from trivet.alignment.files import sync, write_file, write_folder, writing
@@ -41,8 +40,6 @@ Progress = Callable[[Mapping[str, float]], None]
 Tracker = Callable[[Mapping[str, float]], None]
 BatchOf = Callable[[int], Sequence[Mapping[str, Any]]]
 DTYPES = {"fp32": None, "bf16": torch.bfloat16}
-WHOLE = whole.StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
-"""Checkpoints: every trained tensor in full, on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ class Tally:
 class Run:
     """One training run in its folder. Built fresh or from the newest checkpoint; `step` says where it stands.
 
-    `trained` holds every parameter that is trained, `batch_of(step)` tells what a step learnt from, for the record of a
+    `trained` holds every parameter that is trained, `watched` names rewards that are only measured, `batch_of(step)` tells what a step learnt from, for the record of a
     step that went wrong; `trackers` hear every row of metrics, `progress` as well.
     """
 
@@ -141,6 +138,7 @@ class Run:
         self.last: dict[str, float] = {}
         self.extra: dict[str, Any] = {}
         self.norms: list[Tensor] = []
+        self.watched: tuple[str, ...] = ("gold",)
         self.log_path = out / "metrics.jsonl"
         if ranks.main:
             with writing(out):
@@ -163,8 +161,7 @@ class Run:
             return
         state = torch.load(found[-1] / "state.pt", map_location="cpu", weights_only=True)
         same_run(state["identity"], self.identity, self.out)
-        whole.set_model_state_dict(self.trained, state["weights"], options=WHOLE)
-        whole.set_optimizer_state_dict(self.trained, self.optimizer, state["optimizer"], options=WHOLE)
+        self._take(found[-1], state["weights"], state["optimizer"])
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["cuda_rng"][: torch.cuda.device_count()])
@@ -174,6 +171,33 @@ class Run:
             with self.log_path.open("r+", encoding="utf-8") as log:
                 log.truncate(state["logged"])
 
+    def _named(self) -> dict[str, nn.Parameter]:
+        """The trained parameters by name."""
+        parallel.reshard(self.trained)
+        return {name: p for name, p in self.trained.named_parameters() if p.requires_grad}
+
+    def _take(self, place: Path, weights: Mapping[str, Tensor], moments: Mapping[str, Mapping[str, Any]]) -> None:
+        """Weights and optimiser state of a checkpoint, which must be those of this model, name by name."""
+        named = self._named()
+        strange = sorted({*weights} ^ {*named})
+        if strange:
+            raise TrivetError(
+                f"{place} holds other weights than this model trains ({len(strange)} names differ, first: {strange[0]}); it "
+                "was made by another version of a library. Use another out folder."
+            )
+        fused = any(group.get("fused") for group in self.optimizer.param_groups)
+        with torch.no_grad():
+            for name, weight in named.items():
+                weight.copy_(parallel.like(weights[name], weight))
+                kept = {}
+                for key, value in moments.get(name, {}).items():
+                    if isinstance(value, Tensor) and value.shape == weight.shape and key != "step":
+                        kept[key] = parallel.like(value, weight)
+                    else:
+                        kept[key] = value.to(weight.device) if fused and isinstance(value, Tensor) else value
+                if kept:
+                    self.optimizer.state[weight] = kept
+
     def save(self) -> None:
         """A checkpoint after the step just taken; the one before it goes once this one is whole. All processes call it.
 
@@ -181,10 +205,12 @@ class Run:
         """
         self.check()
         sums = self.ranks.totals({name: float(value) for name, value in self.tally.sums.items()})
+        named = self._named()
+        moments = {name: self.optimizer.state[p] for name, p in named.items() if p in self.optimizer.state}
         state = {
             "identity": self.identity,
-            "weights": whole.get_model_state_dict(self.trained, options=WHOLE),
-            "optimizer": whole.get_optimizer_state_dict(self.trained, self.optimizer, options=WHOLE),
+            "weights": {name: parallel.full(p) for name, p in named.items()},
+            "optimizer": {name: {k: parallel.full(v) for k, v in one.items()} for name, one in moments.items()},
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "step": self.step,
@@ -265,7 +291,7 @@ class Run:
             write_folder(
                 self.out / "model", lambda folder: (model.save_pretrained(folder), tokenizer.save_pretrained(folder))
             )
-            write_report(self.out, self.identity)
+            write_report(self.out, self.identity, watched=self.watched)
             result = {"steps": self.step, "final": self.last, "dropped": dict(dropped), "adapter": bool(adapter)}
             text = json.dumps({"identity": self.identity, **result}, indent=1)
             write_file(self.out / "result.json", lambda path: path.write_text(text, encoding="utf-8"))
@@ -291,6 +317,37 @@ def same_run(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> No
     if changed:
         told = ", ".join(f"{name} was {before.get(name)!r} and is {now.get(name)!r}" for name in changed)
         raise ConfigError(f"{out} holds a run of another kind ({told}); delete that folder or give another out")
+
+
+POSITIVE = (
+    "log_every",
+    "accumulate",
+    "minibatch",
+    "passes",
+    "together",
+    "ptx_size",
+    "replies",
+    "max_tokens",
+    "max_length",
+)
+COUNTED = ("epochs", "max_steps", "rounds", "batch_size", "batch_tokens", "lora", "threads", "save_every", "eval_every")
+"""Settings that several recipes have: those that are at least 1, and those that are at least 0."""
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a setting out of its range, before anything is loaded; what a recipe lacks is not looked at."""
+    for low, names in ((1, POSITIVE), (0, COUNTED)):
+        for name in names:
+            if name in settings and settings[name] < low:
+                raise ConfigError(f"{name} is {settings[name]}; it is at least {low}")
+    if not any(settings.get(name, 0) for name in ("epochs", "max_steps", "rounds")):
+        raise ConfigError("epochs is 0, so nothing would be learnt; give more, or max_steps or rounds")
+    if "accumulate" not in settings and settings.get("batch_size", 1) < 1:
+        raise ConfigError(f"batch_size is {settings['batch_size']}; it is at least 1")
+    for name in ("lr", "beta", "kl_target"):
+        if settings.get(name, 0) < 0:
+            raise ConfigError(f"{name} is {settings[name]}; it is not below 0")
+    models.pick_device(settings.get("device", "auto"))
 
 
 def identity_of(settings: Mapping[str, Any], **contents: str) -> dict[str, Any]:
@@ -336,16 +393,19 @@ def memory_told() -> Iterator[None]:
         if isinstance(why, RuntimeError) and not isinstance(why, torch.OutOfMemoryError) and "allocate" not in str(why):
             raise
         raise TrivetError(
-            f"out of memory ({str(why).splitlines()[0][:120]}). Lower batch_tokens first (it changes nothing but speed), "
-            "then set checkpointing=on, dtype=bf16, lora=16 or parallel=fsdp; max_length bounds the longest row."
+            f"out of memory ({str(why).splitlines()[0][:120]}). Lower batch_tokens first (in sft together with a higher "
+            "accumulate, so that a step learns from as much), then set checkpointing=on, dtype=bf16, lora=16 or "
+            "parallel=fsdp; max_length bounds the longest row. Other settings want another out folder."
         ) from why
 
 
-def checkpointed(setting: str, model: Any, largest: Callable[[], Tensor]) -> bool:
+def checkpointed(
+    setting: str, model: Any, largest: Callable[[], Tensor], ranks: parallel.Ranks = parallel.ALONE
+) -> bool:
     """Whether to compute activations twice: as `setting` says, and for auto only where they do not fit.
 
     What fits is tried, on a GPU: `largest` runs the largest micro-batch and gives a number to differentiate. Besides what
-    that takes there must be room for the optimiser's two moments.
+    that takes there must be room for the optimiser's two moments. What one of several processes needs, all do.
     """
     if setting != "auto":
         return setting == "on"
@@ -361,4 +421,4 @@ def checkpointed(setting: str, model: Any, largest: Callable[[], Tensor]) -> boo
         room = 0
     model.zero_grad(set_to_none=True)
     torch.cuda.empty_cache()
-    return room < 1.05 * moments
+    return ranks.totals({"too small": float(room < 1.05 * moments)})["too small"] > 0

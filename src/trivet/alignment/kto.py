@@ -83,6 +83,8 @@ class Config:
     threads: int = option(0, "CPU threads; 0 leaves torch's choice")
 
     def __post_init__(self) -> None:
+        if self.quantize != "none" and self.parallel == "fsdp":
+            raise ConfigError("quantised weights cannot be split by fsdp; use parallel=ddp")
         if self.quantize != "none" and not self.lora:
             raise ConfigError(
                 f"quantize is {self.quantize} and quantised weights cannot be trained; set lora, say to 16"
@@ -105,6 +107,7 @@ def run(
     progress: engine.Progress | None = None,
 ) -> engine.Result:
     """Train, resuming where an earlier run of the same command stopped; a finished run returns at once."""
+    engine.check(asdict(config))
     out = Path(config.out).expanduser()
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -115,7 +118,7 @@ def run(
     model, tokenizer = models.load(config.model, device=ranks.device, dtype=kept, quantize=config.quantize)
     longest = models.longest(config.max_length, model)
     pairs, desirable, dropped = encode_feedback(tokenizer, lessons, longest, config.seed)
-    unseen, unseen_desirable, _ = encode_feedback(tokenizer, heldout, longest, config.seed)
+    unseen, unseen_desirable, _ = encode_feedback(tokenizer, heldout, longest, None)
     start, other = models.weights_digest(model), None
     if config.reference:
         other, _ = models.load(config.reference, device=ranks.device, dtype=kept)
@@ -124,7 +127,12 @@ def run(
     anchor = models.weights_digest(other) if config.reference else start
     labels = digest_of([*desirable.tolist(), *unseen_desirable.tolist()])
     identity = engine.identity_of(
-        asdict(config), weights=start, anchor=anchor, data=pairs_digest([*pairs, *unseen]), labels=labels
+        asdict(config),
+        weights=start,
+        anchor=anchor,
+        data=pairs_digest(pairs),
+        heldout=pairs_digest(unseen),
+        labels=labels,
     )
     done = engine.finished(out, identity)
     if done:
@@ -150,7 +158,7 @@ def run(
         return scorer(collate([own[i] for i in rows], pad).to(device)).sum()
 
     with engine.memory_told():
-        checkpointing = engine.checkpointed(config.checkpointing, model, largest)
+        checkpointing = engine.checkpointed(config.checkpointing, model, largest, ranks)
         models.still(model, checkpointing=checkpointing)
         voice = parallel.spread(scorer, ranks, config.parallel, engine.DTYPES[config.dtype])
         # Before any pass: what is split over processes is gathered by a pass, and must be optimised split.
@@ -225,8 +233,11 @@ def run(
     return work.finish(model, tokenizer, dropped, base=config.model)
 
 
-def encode_feedback(tokenizer: Any, lessons: Sequence[Feedback], max_length: int, seed: int) -> Encoded:
-    """Judged replies in the order given, each beside a wrong reply; too long and empty ones are dropped and counted."""
+def encode_feedback(tokenizer: Any, lessons: Sequence[Feedback], max_length: int, seed: int | None) -> Encoded:
+    """Judged replies in the order given, each beside a wrong reply; too long and empty ones are dropped and counted.
+
+    Without a seed no wrong replies are looked for and the own one stands in their place: they are for training only.
+    """
     dropped = {"too_long": 0, "empty": 0}
     spoken = [lesson for lesson in lessons if lesson.reply.strip()]
     dropped["empty"] = len(lessons) - len(spoken)
@@ -235,7 +246,7 @@ def encode_feedback(tokenizer: Any, lessons: Sequence[Feedback], max_length: int
     fits = [at for at, row in enumerate(rows) if len(row) <= max_length]
     dropped["too_long"] = len(rows) - len(fits)
     rows, prompts = [rows[at] for at in fits], [spoken[at].prompt.digest for at in fits]
-    others = mismatched(prompts, seed)
+    others = range(len(rows)) if seed is None else mismatched(prompts, seed)
     pairs = [
         Pair(row.ids[: row.start], row.ids[row.start :], _cut(rows[other], max_length - row.start))
         for row, other in zip(rows, others, strict=True)

@@ -64,7 +64,9 @@ class Scorer(nn.Module):
         whole = inner(input_ids=ids, use_cache=False).logits.float()
         ours = self.shaped(self.head(inner.base_model(input_ids=ids, use_cache=False).last_hidden_state))
         inner.train(was_training)
-        if not torch.allclose(whole, ours, atol=1e-3, rtol=1e-3):
+        # Some families scale or cap in the weights' own arithmetic; ours is float32, so 16-bit weights differ by rounding.
+        close = 1e-3 if next(inner.parameters()).dtype == torch.float32 else 3e-2
+        if not torch.allclose(whole, ours, atol=close * max(1.0, float(whole.abs().max())), rtol=0.0):
             raise ConfigError(
                 f"{type(inner).__name__} computes its logits in a way that Trivet does not know (backbone + head differ "
                 f"from the model by {float((whole - ours).abs().max()):.3g}); please report the architecture"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,7 +87,14 @@ def longest(max_length: int, model: Any) -> int:
 
 
 def pick_device(name: str | torch.device) -> torch.device:
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    """The device of that name; raises ConfigError for one that torch does not know or this machine has not."""
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    except RuntimeError as why:
+        raise ConfigError(f'device: "{name}" is not known; use auto, cpu or cuda') from why
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f'device: "{name}" was asked for and torch finds no GPU here; use cpu or auto')
+    return device
 
 
 def with_lora(model: Any, rank: int, alpha: float, targets: str) -> Any:
@@ -131,6 +140,18 @@ def still(model: Any, *, checkpointing: bool) -> Any:
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model.train()
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode within, and afterwards every part in the mode it was in: a model without dropout stays so."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 def weights_digest(model: Any) -> str:

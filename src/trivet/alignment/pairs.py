@@ -23,6 +23,7 @@ import torch
 
 from trivet.alignment.batches import Batch, Row, collate, encode_replies, mask_of, tell_long
 from trivet.alignment.logprobs import Scorer, per_owner
+from trivet.alignment.models import evaluating
 from trivet.core.lessons import Preference
 
 CHOSEN, REJECTED, PADDING = 1, 2, 3
@@ -122,22 +123,21 @@ def _shared(pairs: Sequence[Pair], pad: int) -> Batch:
 def can_share(scorer: Scorer, longest: int) -> bool:
     """Whether this model reads a shared row as it reads two rows."""
     config = scorer.model.config.get_text_config()
-    if any(0 < window < longest for window in _windows(config)):
+    if any(0 < window < longest for window in windows(config)):
         return False
     ids = np.arange(24, dtype=np.int32) % config.vocab_size
     pairs = [Pair(ids[:9], ids[9:14], ids[14:20]), Pair(ids[3:6], ids[18:24], ids[6:9])]
-    was_training = scorer.model.training
-    scorer.model.eval()
     try:
-        one, two = (_score(scorer, collate_pairs(pairs, 0, share=share)) for share in (True, False))
+        with evaluating(scorer):
+            one, two = (_score(scorer, collate_pairs(pairs, 0, share=share)) for share in (True, False))
     except (ValueError, RuntimeError, TypeError, IndexError, NotImplementedError):
         return False  # the model takes no mask of its own
-    finally:
-        scorer.model.train(was_training)
-    return torch.allclose(one, two, atol=5e-2 if scorer.autocast else 1e-3)
+    return torch.allclose(
+        one, two, atol=5e-2 if scorer.autocast or next(scorer.parameters()).dtype != torch.float32 else 1e-3
+    )
 
 
-def _windows(config: Any) -> list[int]:
+def windows(config: Any) -> list[int]:
     """Every length by which a config may limit how far back a token looks; families have named it in several ways."""
     return [value for name, value in vars(config).items() if WINDOW.search(name) and type(value) is int]
 

@@ -26,6 +26,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from trivet.alignment.batches import split_by_tokens
+from trivet.alignment.models import pick_device
 from trivet.core.errors import ConfigError
 
 How = Literal["ddp", "fsdp"]
@@ -104,9 +105,7 @@ ALONE = Ranks(0, 1, torch.device("cpu"))
 def join(device: str) -> Ranks:
     """The processes of this launch: one where nobody launched more, else those of torchrun or accelerate launch."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Ranks(
-            0, 1, torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        )
+        return Ranks(0, 1, pick_device(device))
     from accelerate import PartialState
 
     state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
@@ -159,11 +158,34 @@ def quietly(wrapped: nn.Module, share: Share) -> AbstractContextManager[Any]:
     return wrapped.no_sync() if hasattr(wrapped, "no_sync") and not share.last else nullcontext()
 
 
+def reshard(module: nn.Module) -> None:
+    """Split parameters stand split: a pass without backward leaves its weights gathered for the next one."""
+    for part in module.modules():
+        if hasattr(part, "reshard"):
+            part.reshard()
+
+
+def full(value: Any) -> Any:
+    """A tensor in full on the CPU, whatever it is split over; every process must call it. Anything else as it is."""
+    if not isinstance(value, Tensor):
+        return value
+    value = value.detach()
+    return (value.full_tensor() if hasattr(value, "full_tensor") else value).cpu()
+
+
+def like(value: Tensor, parameter: Tensor) -> Tensor:
+    """A full tensor split and placed as the parameter is."""
+    if not hasattr(parameter, "full_tensor"):
+        return value.to(parameter.device, parameter.dtype)
+    from torch.distributed.tensor import distribute_tensor
+
+    there = value.to(parameter.device, parameter.dtype)
+    return distribute_tensor(there, parameter.device_mesh, parameter.placements)
+
+
 def gather(module: nn.Module) -> None:
     """Split parameters become whole ones again, in place and on every process: to be saved, not to be trained on."""
-    for part in module.modules():
-        if hasattr(part, "reshard"):  # a pass without backward leaves its weights gathered for the next one
-            part.reshard()
+    reshard(module)
     for part in module.modules():
         for name, weight in list(part.named_parameters(recurse=False)):
             if hasattr(weight, "full_tensor"):

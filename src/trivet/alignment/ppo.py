@@ -130,6 +130,7 @@ def run(
     `reward` decides instead of config.reward; the rewards of `watch` are measured under their names and not trained on.
     """
     rollouts.refuse_several()
+    engine.check(asdict(config))
     out = Path(config.out).expanduser()
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -171,6 +172,7 @@ def run(
         batch_of=lambda _: [{"conversation": talk.rows()} for talk in last_talks],
         trackers=trackers(config.track, out, identity),
     )
+    work.watched = tuple(watched)
     work.extra.setdefault("beta", config.beta)
     pad, device = tokenizer.pad_token_id, model.device
     heard: set[str] = set()

@@ -94,6 +94,10 @@ class Config:
             raise ConfigError(f"label_smoothing is {self.label_smoothing}; it is a chance from 0 to below 0.5")
         if self.reference and self.loss not in ANCHORED:
             raise ConfigError(f"{self.loss} has no reference; leave `reference` out or use {', '.join(ANCHORED)}")
+        if self.loss == "ipo" and self.beta <= 0:
+            raise ConfigError(f"beta is {self.beta}; IPO's target is 1 / (2 beta), so it is above 0")
+        if self.quantize != "none" and self.parallel == "fsdp":
+            raise ConfigError("quantised weights cannot be split by fsdp; use parallel=ddp")
         if self.quantize != "none" and not self.lora:
             raise ConfigError(
                 f"quantize is {self.quantize} and quantised weights cannot be trained; set lora, say to 16"
@@ -108,6 +112,7 @@ def run(
     progress: engine.Progress | None = None,
 ) -> engine.Result:
     """Train, resuming where an earlier run of the same command stopped; a finished run returns at once."""
+    engine.check(asdict(config))
     out = Path(config.out).expanduser()
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -119,7 +124,7 @@ def run(
     longest = models.longest(config.max_length, model)
     pairs, dropped = encode_preferences(tokenizer, lessons, longest)
     unseen, _ = encode_preferences(tokenizer, heldout, longest)
-    _refuse_soft(config, pairs)
+    _refuse_soft(config, [*pairs, *unseen])
     start, other = models.weights_digest(model), None
     if config.reference:
         other, _ = models.load(config.reference, device=ranks.device, dtype=kept)
@@ -153,7 +158,7 @@ def run(
         return scorer(collate_pairs([pairs[i] for i in rows], pad, share=share).to(device)).sum()
 
     with engine.memory_told():
-        checkpointing = engine.checkpointed(config.checkpointing, model, largest)
+        checkpointing = engine.checkpointed(config.checkpointing, model, largest, ranks)
         models.still(model, checkpointing=checkpointing)  # gradients flow all the same; dropout does not
         voice = parallel.spread(scorer, ranks, config.parallel, engine.DTYPES[config.dtype])
         # Before any pass: what is split over processes is gathered by a pass, and must be optimised split.
@@ -225,8 +230,9 @@ def run(
             logps = score_pairs(voice, unseen, pad=pad, budget=budget, share=share, ranks=ranks).to(device)
             counts = torch.tensor([[len(pair.chosen), len(pair.rejected)] for pair in unseen], device=device)
             chances = torch.tensor([pair.chance for pair in unseen], device=device)
-            found = objective(config, logps, unseen_reference, counts, chances)
-            sums = readouts(*found, logps, unseen_reference, counts, anchored=anchored)
+            weights = torch.tensor([pair.weight for pair in unseen], device=device)
+            losses, margins = objective(config, logps, unseen_reference, counts, chances)
+            sums = readouts(weights * losses, margins, logps, unseen_reference, counts, anchored=anchored)
             means = {f"heldout_{name}": float(value) / len(unseen) for name, value in sums.items()}
             work.log({**means, "heldout_pairs": len(unseen)})
             began = time.monotonic()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from trivet.alignment.files import write_file
 from trivet.alignment.logprobs import per_owner
+from trivet.alignment.models import evaluating
 from trivet.alignment.pairs import Pair, collate_pairs, pairs_digest
 from trivet.alignment.parallel import ALONE, Ranks
 from trivet.core.messages import digest_of
@@ -62,14 +63,12 @@ def score_pairs(
     if not pairs:
         return logps
     lengths = np.asarray([len(pair) for pair in pairs])
-    was_training = scorer.training
-    scorer.eval()
-    for part in ranks.shares(np.argsort(lengths, kind="stable"), lengths, budget):
-        batch = collate_pairs([pairs[i] for i in part.rows], pad, share=share).to(next(scorer.parameters()).device)
-        found = per_owner(scorer(batch), batch.owners, 2 * len(part.rows)).view(-1, 2)
-        if part.real:
-            logps[torch.from_numpy(part.rows)] = found.cpu()
-    scorer.train(was_training)
+    with evaluating(scorer):
+        for part in ranks.shares(np.argsort(lengths, kind="stable"), lengths, budget):
+            batch = collate_pairs([pairs[i] for i in part.rows], pad, share=share).to(next(scorer.parameters()).device)
+            found = per_owner(scorer(batch), batch.owners, 2 * len(part.rows)).view(-1, 2)
+            if part.real:
+                logps[torch.from_numpy(part.rows)] = found.cpu()
     return ranks.total(logps)
 
 

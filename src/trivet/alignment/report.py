@@ -48,16 +48,22 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-def write_report(out: Path, settings: Mapping[str, Any]) -> Path:
-    """OUT/report.html from OUT/metrics.jsonl."""
-    text = report(read_metrics(out / "metrics.jsonl"), settings, title=f"Run {out.name}")
+def write_report(out: Path, settings: Mapping[str, Any], *, watched: Sequence[str] = ("gold",)) -> Path:
+    """OUT/report.html from OUT/metrics.jsonl; `watched` names the rewards that were measured and not trained on."""
+    text = report(read_metrics(out / "metrics.jsonl"), settings, title=f"Run {out.name}", watched=watched)
     write_file(out / "report.html", lambda path: path.write_text(text, encoding="utf-8"))
     return out / "report.html"
 
 
-def report(rows: Sequence[Mapping[str, float]], settings: Mapping[str, Any], *, title: str) -> str:
+def report(
+    rows: Sequence[Mapping[str, float]],
+    settings: Mapping[str, Any],
+    *,
+    title: str,
+    watched: Sequence[str] = ("gold",),
+) -> str:
     """The page as HTML."""
-    told = warnings(rows)
+    told = warnings(rows, watched)
     last = {name: value for row in rows for name, value in row.items()}
     parts = [
         section("What to look at", bullets(told) if told else paragraph("None of the rules of thumb below fires."))
@@ -67,7 +73,7 @@ def report(rows: Sequence[Mapping[str, float]], settings: Mapping[str, Any], *, 
         if series:
             parts.append(section(heading, lines(series, x_label="step")))
     if any("kl" in row and "reward" in row for row in rows):
-        parts.append(section("Reward, distance and length", *monitor.figures(rows, watched=("gold", "watched"))))
+        parts.append(section("Reward, distance and length", *monitor.figures(rows, watched=watched)))
     parts.append(section("Last figures", table(("figure", "value"), [*last.items()])))
     parts.append(
         section("Settings", table(("setting", "value"), [(name, str(value)) for name, value in settings.items()]))
@@ -80,10 +86,10 @@ def curve(rows: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, f
     return [(float(row["step"]), float(row[name])) for row in rows if name in row]
 
 
-def warnings(rows: Sequence[Mapping[str, float]]) -> list[str]:
+def warnings(rows: Sequence[Mapping[str, float]], watched: Sequence[str] = ("gold",)) -> list[str]:
     """What a person should know about these curves, in plain words."""
     return [told for rule in (_displaced, _overfitted, _collapsed) if (told := rule(rows))] + [
-        *monitor.review(rows, watched=("gold", "watched")).values()
+        *monitor.review(rows, watched=watched).values()
     ]
 
 

@@ -5,7 +5,7 @@ a chance only (`chance`, label_smoothing), and `centering` pulls the free offset
 of the optimiser batch by their weights, so that ranked lists, whose C(K, 2) pairs weigh 1 / C(K, 2), count once per prompt
 (Ouyang et al. 2022, arXiv:2203.02155, equation 1); all pairs of a prompt go into one step. Dropout is off.
 
-Comparisons fix a reward up to a constant. Afterwards the mean over chosen replies of the training set is measured and
+Comparisons fix a reward up to a constant. Afterwards the mean over chosen replies of some training pairs is measured and
 written into the model's config.json as `reward_mean`, with `reward_std` over both replies: rewards.py sets it to 0.
 The head starts small but not at zero, so the first loss is near ln 2 and not equal to it.
 """
@@ -94,6 +94,7 @@ def run(
     """Train, resuming where an earlier run of the same command stopped; a finished run returns at once."""
     if config.members > 1:
         return run_members(config, lessons, heldout=heldout, progress=progress)
+    engine.check(asdict(config))
     out = Path(config.out).expanduser()
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -125,7 +126,7 @@ def run(
         return scorer(collate_pairs([pairs[i] for i in rows], pad, share=share).to(device)).sum()
 
     with engine.memory_told():
-        checkpointing = engine.checkpointed(config.checkpointing, model, largest)
+        checkpointing = engine.checkpointed(config.checkpointing, model, largest, ranks)
         models.still(model, checkpointing=checkpointing)  # gradients flow all the same; dropout does not
         voice = parallel.spread(scorer, ranks, config.parallel, engine.DTYPES[config.dtype])
     optimizer = engine.adamw(scorer, betas=config.betas, weight_decay=config.weight_decay)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from trivet.alignment import models
 from trivet.alignment.batches import Batch, Row, collate, encode_replies, split_by_tokens
-from trivet.alignment.pairs import Pair, collate_pairs
+from trivet.alignment.pairs import Pair, collate_pairs, windows
 from trivet.alignment.parallel import ALONE, Ranks
 from trivet.core.errors import ConfigError, DataError, ModelNotFound
 from trivet.core.messages import Conversation
@@ -156,6 +156,7 @@ class RewardScorer(nn.Module):
         self.model = model
         self.autocast = autocast
         self.additive = self.inner.config._attn_implementation == "eager"  # which adds its mask to the scores
+        self.inner.score.float()  # one number a reply: rounding it would cost more than it saves
         self._prove()
 
     @property
@@ -172,8 +173,10 @@ class RewardScorer(nn.Module):
             states: Tensor = self.inner.base_model(
                 input_ids=batch.ids, attention_mask=mask, position_ids=batch.places, use_cache=False
             ).last_hidden_state
-        rewards: Tensor = self.inner.score(states.flatten(0, 1)[last_tokens(batch)].float())
-        return rewards[:, 0]
+        head = self.inner.score
+        chosen = states.flatten(0, 1)[last_tokens(batch)]
+        rewards: Tensor = head(chosen.to(next(head.parameters()).dtype))
+        return rewards[:, 0].float()
 
     @torch.no_grad()
     def _prove(self) -> None:
@@ -189,7 +192,12 @@ class RewardScorer(nn.Module):
             whole = inner(input_ids=batch.ids, attention_mask=seen, use_cache=False).logits.float()[:, 0]
         ours = self(batch)
         inner.train(was_training)
-        if not torch.allclose(whole, ours, atol=5e-2 if self.autocast else 1e-3, rtol=1e-3):
+        if not torch.allclose(
+            whole,
+            ours,
+            atol=5e-2 if self.autocast or next(inner.parameters()).dtype != torch.float32 else 1e-3,
+            rtol=1e-3,
+        ):
             raise ConfigError(
                 f"{type(inner).__name__} makes its score in a way that Trivet does not know (ours differs by "
                 f"{float((whole - ours).abs().max()):.3g}); please report the architecture"
@@ -231,8 +239,7 @@ def offset_of(model: Any) -> Offset:
 def reads_pairs(scorer: RewardScorer, longest: int) -> bool:
     """Whether this model reads a row that holds a pair as it reads two rows (see pairs.can_share)."""
     config = scorer.inner.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    if window and window < longest:
+    if any(0 < window < longest for window in windows(config)):
         return False
     ids = np.arange(24, dtype=np.int32) % config.vocab_size
     pairs = [Pair(ids[:9], ids[9:14], ids[14:20]), Pair(ids[3:6], ids[18:24], ids[6:9])]
@@ -240,7 +247,9 @@ def reads_pairs(scorer: RewardScorer, longest: int) -> bool:
         one, two = (scorer(collate_pairs(pairs, 0, share=share).to(scorer.model.device)) for share in (True, False))
     except (ValueError, RuntimeError, TypeError, IndexError, NotImplementedError):
         return False  # the model takes no mask of its own
-    return torch.allclose(one, two, atol=5e-2 if scorer.autocast else 1e-3)
+    return torch.allclose(
+        one, two, atol=5e-2 if scorer.autocast or next(scorer.parameters()).dtype != torch.float32 else 1e-3
+    )
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """Rewards: things that turn finished conversations into numbers, and ways to join them.
 
-    TrainedReward     a reward model's folder; the mean over its training set's chosen replies is 0
+    TrainedReward     a reward model's folder; the mean over chosen replies that it learnt from is 0
     RewardEnsemble    several rewards as one: their mean, the worst, or the mean less k times their variance
     JudgeReward       a judge's verdict as a number
     CodeReward        a function of your own, by its dotted path
@@ -81,7 +81,7 @@ def checked(values: Sequence[float], conversations: Sequence[Conversation]) -> l
 
 class TrainedReward:
     """The rewards of a model folder. `scale` "raw" gives the model's own, "mean" takes its mean off, "unit" also divides by
-    its spread (mean over the chosen, spread over all replies of its training set; see reward.py).
+    its spread (mean over the chosen, spread over all replies of some training pairs; see reward.py).
 
     Computed in batches of `batch_tokens` padded tokens, like lengths together. `rewards` is the synchronous form.
     """

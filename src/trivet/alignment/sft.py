@@ -3,7 +3,7 @@
 The loss is the negative log-likelihood of the reply's tokens, the end of the turn included, divided by the number of
 such tokens in the whole optimiser batch. Plain texts (demonstrations with an empty prompt) are learnt whole.
 With `lora` > 0 only low-rank adapters are trained; the result is merged all the same. With `packing` short rows stand side
-by side without seeing each other: the same losses from fewer padded tokens, where the model takes a mask.
+by side without seeing each other: the same losses from fewer padded tokens, where the model takes a mask. Dropout is off.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ class Config:
     threads: int = option(0, "CPU threads; 0 leaves torch's choice")
 
     def __post_init__(self) -> None:
+        if self.quantize != "none" and self.parallel == "fsdp":
+            raise ConfigError("quantised weights cannot be split by fsdp; use parallel=ddp")
         if self.quantize != "none" and not self.lora:
             raise ConfigError(
                 f"quantize is {self.quantize} and quantised weights cannot be trained; set lora, say to 16"
@@ -85,6 +87,7 @@ def run(
     progress: engine.Progress | None = None,
 ) -> engine.Result:
     """Train, resuming where an earlier run of the same command stopped; a finished run returns at once."""
+    engine.check(asdict(config))
     out = Path(config.out).expanduser()
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -128,8 +131,8 @@ def run(
         return scorer(together([rows[i] for i in few], pad).to(device)).sum()
 
     with engine.memory_told():
-        checkpointing = engine.checkpointed(config.checkpointing, model, largest)
-        models.still(model, checkpointing=checkpointing) if checkpointing else model.train()
+        checkpointing = engine.checkpointed(config.checkpointing, model, largest, ranks)
+        models.still(model, checkpointing=checkpointing)  # gradients flow all the same; dropout does not
         voice = parallel.spread(scorer, ranks, config.parallel, engine.DTYPES[config.dtype])
     optimizer = engine.adamw(scorer, betas=config.betas, weight_decay=config.weight_decay)
 
@@ -183,13 +186,11 @@ def heldout_loss(
 ) -> float:
     """Mean negative log-likelihood per token over rows that were not trained on."""
     lengths = np.asarray([len(row) for row in rows])
-    was_training = scorer.training
-    scorer.eval()
     sums = {"loss": 0.0, "tokens": 0.0}
-    for part in ranks.shares(np.argsort(lengths, kind="stable"), lengths, batch_tokens):
-        batch = collate([rows[i] for i in part.rows], pad).to(next(scorer.parameters()).device)
-        sums["loss"] += float(objectives.sft(scorer(batch)).sum()) * part.real
-        sums["tokens"] += len(batch.targets) * part.real
-    scorer.train(was_training)
+    with models.evaluating(scorer):
+        for part in ranks.shares(np.argsort(lengths, kind="stable"), lengths, batch_tokens):
+            batch = collate([rows[i] for i in part.rows], pad).to(next(scorer.parameters()).device)
+            sums["loss"] += float(objectives.sft(scorer(batch)).sum()) * part.real
+            sums["tokens"] += len(batch.targets) * part.real
     sums = ranks.totals(sums)
     return sums["loss"] / sums["tokens"]

@@ -128,6 +128,7 @@ def run(
     `forget` is trained on, `heldout` is the same knowledge in other words and only measured; to both is added what
     `config.documents` gives. `retain` is read from `config.retain` where it is not given.
     """
+    engine.check(asdict(config))
     out = Path(config.out).expanduser()
     if config.threads:
         torch.set_num_threads(config.threads)
