@@ -388,3 +388,22 @@ def test_lora_targets_that_do_not_fit_are_told(folder, tmp_path, preferences):
 
 def test_longest_is_what_the_model_has(folder):
     assert models.longest(10_000, reward_model.start(folder, seed=0, device="cpu")[0]) == 512
+
+
+def test_windows_under_other_names_are_seen_too():
+    from transformers import AutoModelForSequenceClassification, GPTNeoConfig
+
+    torch.manual_seed(0)
+    config = GPTNeoConfig(
+        vocab_size=97, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]],
+        window_size=32, max_position_embeddings=256, num_labels=1, pad_token_id=2, eos_token_id=1, bos_token_id=1,
+    )  # fmt: skip
+    score = reward_model.RewardScorer(AutoModelForSequenceClassification.from_config(config).eval())
+    assert not reward_model.reads_pairs(score, 111) and reward_model.reads_pairs(score, 24)
+
+
+def test_a_reward_model_in_16_bit_arithmetic_keeps_its_head_in_32(folder, tmp_path, preferences):
+    first = reward.run(reward.Config(model=str(folder), out=str(tmp_path / "a"), max_steps=2, threads=1), preferences)
+    settings = {"max_steps": 2, "threads": 1, "dtype": "bf16", "lora": 2}
+    again = reward.run(reward.Config(model=str(first.folder), out=str(tmp_path / "b"), **settings), preferences)
+    assert again.steps == 2 and math.isfinite(again.loss)
