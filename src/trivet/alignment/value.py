@@ -153,11 +153,9 @@ def critic_from(folder: str, tokenizer: Any, *, dtype: str, device: str) -> Crit
     other = next((token for token, number in tokenizer.get_vocab().items() if theirs.get(token) != number), None)
     if other is not None:
         raise ConfigError(f"value: {folder} has other tokens than the policy (first difference: {other!r})")
-    head = fresh_head(model.score.in_features).to(model.device)
-    if reward_model.is_reward_model(folder):  # rewards are paid with their mean taken off, so values begin without it
-        with torch.no_grad():
-            head.weight.copy_(model.score.weight)
-            head.bias.fill_(-reward_model.offset_of(model).mean)
+    head = model.score
+    if not reward_model.is_reward_model(folder):
+        head = fresh_head(head.in_features).to(model.device)
     return Critic(model.base_model.requires_grad_(True), head, autocast=engine.DTYPES[dtype])
 
 
