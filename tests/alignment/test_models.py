@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from alignment.tiny import tiny_folder
-from trivet.alignment import engine, models, preference, sft
+from trivet.alignment import memory, models, preference, sft
 from trivet.alignment.batches import Row, collate
 from trivet.alignment.logprobs import Scorer
 from trivet.core.errors import ConfigError, TrivetError
@@ -72,18 +72,18 @@ def test_checkpointed_activations_change_no_gradient_and_dropout_is_out():
 
 
 def test_out_of_memory_names_the_knob():
-    with pytest.raises(TrivetError, match="Lower batch_tokens first"), engine.memory_told():
+    with pytest.raises(TrivetError, match="Lower batch_tokens first"), memory.told():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-    with pytest.raises(TrivetError, match="checkpointing=on"), engine.memory_told():
+    with pytest.raises(TrivetError, match="checkpointing=on"), memory.told():
         torch.empty(1 << 60)
-    with pytest.raises(RuntimeError, match="shapes"), engine.memory_told():
+    with pytest.raises(RuntimeError, match="shapes"), memory.told():
         raise RuntimeError("shapes differ")
 
 
 @pytest.mark.parametrize(("setting", "wanted"), [("on", True), ("off", False), ("auto", False)])
 def test_on_a_cpu_activations_are_kept_unless_asked_otherwise(setting, wanted):
     model = torch.nn.Linear(2, 2)
-    assert engine.checkpointed(setting, model, lambda: model(torch.ones(2)).sum()) == wanted
+    assert memory.checkpointed(setting, model, lambda: model(torch.ones(2)).sum()) == wanted
 
 
 def test_checkpointing_is_a_setting_of_every_run_and_changes_no_result(folder, tmp_path, preferences):

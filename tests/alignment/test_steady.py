@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, GPT2LMHeadModel, GraniteConfig
 
 from alignment.tiny import tiny_tokenizer
-from trivet.alignment import engine, kto, models, preference, sft
+from trivet.alignment import kto, models, preference, settings, sft
 from trivet.alignment.logprobs import Scorer
 from trivet.core.errors import ConfigError, TrivetError
 from trivet.core.lessons import Feedback
@@ -134,9 +134,9 @@ def test_a_gpu_that_is_not_there_is_told():
 
 
 def test_accumulate_needs_no_batch_size():
-    engine.check({"accumulate": 1, "batch_size": 0, "epochs": 1.0})
+    settings.check({"accumulate": 1, "batch_size": 0, "epochs": 1.0})
     with pytest.raises(ConfigError, match="accumulate is 0"):
-        engine.check({"accumulate": 0, "epochs": 1.0})
+        settings.check({"accumulate": 0, "epochs": 1.0})
 
 
 @pytest.mark.parametrize("family", [Gemma2Config, GraniteConfig])

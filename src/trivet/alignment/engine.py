@@ -21,8 +21,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -319,37 +318,6 @@ def same_run(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> No
         raise ConfigError(f"{out} holds a run of another kind ({told}); delete that folder or give another out")
 
 
-POSITIVE = (
-    "log_every",
-    "accumulate",
-    "minibatch",
-    "passes",
-    "together",
-    "ptx_size",
-    "replies",
-    "max_tokens",
-    "max_length",
-)
-COUNTED = ("epochs", "max_steps", "rounds", "batch_size", "batch_tokens", "lora", "threads", "save_every", "eval_every")
-"""Settings that several recipes have: those that are at least 1, and those that are at least 0."""
-
-
-def check(settings: Mapping[str, Any]) -> None:
-    """Raises ConfigError for a setting out of its range, before anything is loaded; what a recipe lacks is not looked at."""
-    for low, names in ((1, POSITIVE), (0, COUNTED)):
-        for name in names:
-            if name in settings and settings[name] < low:
-                raise ConfigError(f"{name} is {settings[name]}; it is at least {low}")
-    if not any(settings.get(name, 0) for name in ("epochs", "max_steps", "rounds")):
-        raise ConfigError("epochs is 0, so nothing would be learnt; give more, or max_steps or rounds")
-    if "accumulate" not in settings and settings.get("batch_size", 1) < 1:
-        raise ConfigError(f"batch_size is {settings['batch_size']}; it is at least 1")
-    for name in ("lr", "beta", "kl_target"):
-        if settings.get(name, 0) < 0:
-            raise ConfigError(f"{name} is {settings[name]}; it is not below 0")
-    models.pick_device(settings.get("device", "auto"))
-
-
 def identity_of(settings: Mapping[str, Any], **contents: str) -> dict[str, Any]:
     """What makes a run that run: its settings but for those that change no result, and hashes of what goes in."""
     free = {
@@ -373,52 +341,3 @@ def scorer(model: Any, dtype: str) -> Scorer:
     if dtype not in DTYPES:
         raise ConfigError(f'dtype: "{dtype}" is not known; use fp32 or bf16')
     return Scorer(model, autocast=DTYPES[dtype])
-
-
-def micro_tokens(setting: int, device: torch.device) -> int:
-    """Padded tokens of a micro-batch: as set, or by where it is computed.
-
-    On a CPU larger rectangles are no faster, because their temporaries leave the caches, and take gigabytes; a GPU wants
-    to be filled.
-    """
-    return setting or (2048 if device.type == "cpu" else 16384)
-
-
-@contextmanager
-def memory_told() -> Iterator[None]:
-    """Out of memory as one line that says which knob to turn."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as why:
-        if isinstance(why, RuntimeError) and not isinstance(why, torch.OutOfMemoryError) and "allocate" not in str(why):
-            raise
-        raise TrivetError(
-            f"out of memory ({str(why).splitlines()[0][:120]}). Lower batch_tokens first (in sft together with a higher "
-            "accumulate, so that a step learns from as much), then set checkpointing=on, dtype=bf16, lora=16 or "
-            "parallel=fsdp; max_length bounds the longest row. Other settings want another out folder."
-        ) from why
-
-
-def checkpointed(
-    setting: str, model: Any, largest: Callable[[], Tensor], ranks: parallel.Ranks = parallel.ALONE
-) -> bool:
-    """Whether to compute activations twice: as `setting` says, and for auto only where they do not fit.
-
-    What fits is tried, on a GPU: `largest` runs the largest micro-batch and gives a number to differentiate. Besides what
-    that takes there must be room for the optimiser's two moments. What one of several processes needs, all do.
-    """
-    if setting != "auto":
-        return setting == "on"
-    device = next(model.parameters()).device
-    if device.type != "cuda":
-        return False
-    moments = 8 * sum(p.numel() for p in model.parameters() if p.requires_grad)
-    torch.cuda.reset_peak_memory_stats(device)
-    try:
-        largest().backward()
-        room = torch.cuda.get_device_properties(device).total_memory - torch.cuda.max_memory_allocated(device)
-    except torch.OutOfMemoryError:
-        room = 0
-    model.zero_grad(set_to_none=True)
-    torch.cuda.empty_cache()
-    return ranks.totals({"too small": float(room < 1.05 * moments)})["too small"] > 0

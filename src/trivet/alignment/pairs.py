@@ -14,12 +14,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from trivet.alignment.batches import Batch, Row, collate, encode_replies, mask_of, tell_long
 from trivet.alignment.logprobs import Scorer, per_owner
@@ -119,29 +120,39 @@ def _shared(pairs: Sequence[Pair], pad: int) -> Batch:
     return Batch(torch.from_numpy(ids), *flat, mask=mask_of(torch.from_numpy(part)), places=torch.from_numpy(places))
 
 
-@torch.no_grad()
 def can_share(scorer: Scorer, longest: int) -> bool:
-    """Whether this model reads a shared row as it reads two rows."""
-    config = scorer.model.config.get_text_config()
+    """Whether this language model reads a shared row as it reads two rows."""
+
+    def read(batch: Batch) -> Tensor:
+        return per_owner(scorer(batch), batch.owners, int(batch.owners.max()) + 1)
+
+    return reads_alike(scorer, read, scorer.inner.config.get_text_config(), longest, coarse=scorer.autocast is not None)
+
+
+@torch.no_grad()
+def reads_alike(
+    module: nn.Module, read: Callable[[Batch], Tensor], config: Any, longest: int, *, coarse: bool = False
+) -> bool:
+    """Whether `read`, a number for each reply of a batch, gives the same for shared rows and for two rows.
+
+    Windows shorter than `longest`, which a short probe cannot show, are looked up. A model that takes no mask of its own
+    says so by an error, and then the answer is no; running out of memory says nothing about masks and is raised.
+    """
     if any(0 < window < longest for window in windows(config)):
         return False
     ids = np.arange(24, dtype=np.int32) % config.vocab_size
     pairs = [Pair(ids[:9], ids[9:14], ids[14:20]), Pair(ids[3:6], ids[18:24], ids[6:9])]
+    first = next(module.parameters())
     try:
-        with evaluating(scorer):
-            one, two = (_score(scorer, collate_pairs(pairs, 0, share=share)) for share in (True, False))
+        with evaluating(module):
+            one, two = (read(collate_pairs(pairs, 0, share=share).to(first.device)) for share in (True, False))
+    except torch.OutOfMemoryError:
+        raise
     except (ValueError, RuntimeError, TypeError, IndexError, NotImplementedError):
-        return False  # the model takes no mask of its own
-    return torch.allclose(
-        one, two, atol=5e-2 if scorer.autocast or next(scorer.parameters()).dtype != torch.float32 else 1e-3
-    )
+        return False
+    return torch.allclose(one, two, atol=5e-2 if coarse or first.dtype != torch.float32 else 1e-3)
 
 
 def windows(config: Any) -> list[int]:
     """Every length by which a config may limit how far back a token looks; families have named it in several ways."""
     return [value for name, value in vars(config).items() if WINDOW.search(name) and type(value) is int]
-
-
-def _score(scorer: Scorer, batch: Batch) -> torch.Tensor:
-    batch = batch.to(scorer.model.device)
-    return per_owner(scorer(batch), batch.owners, int(batch.owners.max()) + 1)

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trivet.alignment import engine, models, monitor, objectives, readouts, rollouts
+from trivet.alignment import engine, memory, models, monitor, objectives, readouts, rollouts, settings
 from trivet.alignment.advantages import grpo_advantages, kl_estimate, rloo_advantages
 from trivet.alignment.batches import Batch, collate, split_by_tokens
 from trivet.alignment.logprobs import per_owner
@@ -130,7 +130,7 @@ def run(
     `reward` decides instead of config.reward; the rewards of `watch` are measured under their names and not trained on.
     """
     rollouts.refuse_several()
-    engine.check(asdict(config))
+    settings.check(asdict(config))
     out = Path(config.out).expanduser()
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -183,7 +183,7 @@ def run(
 
     while work.step < steps:
         turn, began = work.step // per_round, time.monotonic()
-        with engine.memory_told():
+        with memory.told():
             prompts = rollouts.drawn(len(asked), config.batch_size // config.replies, turn, config.seed)
             rollout = rollouts.roll(
                 model,
@@ -212,7 +212,7 @@ def run(
         for chosen in rollouts.minibatches(len(rows), config.minibatch, config.passes, seed=(config.seed, turn, 1)):
             tokens = int(mask[torch.as_tensor(chosen, device=device)].sum())
             for part in split_by_tokens(chosen, lengths, config.batch_tokens):
-                with engine.memory_told():
+                with memory.told():
                     batch = collate([rows[i] for i in part], pad).to(device)
                     at = torch.as_tensor(part, device=device)
                     before, anchor = (rollouts.flat(rect[at], mask[at]) for rect in (old, reference))

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trivet.alignment import engine, models, monitor, objectives, readouts, rollouts
+from trivet.alignment import engine, memory, models, monitor, objectives, readouts, rollouts, settings
 from trivet.alignment.advantages import explained_variance, gae, kl_estimate, masked_mean, whiten
 from trivet.alignment.batches import collate, encode_demonstrations, rows_digest, split_by_tokens
 from trivet.alignment.report import read_metrics
@@ -130,7 +130,7 @@ def run(
     `reward` decides instead of config.reward; the rewards of `watch` are measured under their names and not trained on.
     """
     rollouts.refuse_several()
-    engine.check(asdict(config))
+    settings.check(asdict(config))
     out = Path(config.out).expanduser()
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -183,7 +183,7 @@ def run(
     while work.step < steps:
         turn, began = work.step // per_round, time.monotonic()
         beta = work.extra["beta"]
-        with engine.memory_told():
+        with memory.told():
             now = [asked[i] for i in rollouts.drawn(len(asked), config.batch_size, turn, config.seed)]
             rollout = rollouts.roll(
                 model,
@@ -214,7 +214,7 @@ def run(
         for chosen in rollouts.minibatches(len(rows), config.minibatch, config.passes, seed=(config.seed, turn, 1)):
             tokens = int(mask[torch.as_tensor(chosen, device=device)].sum())
             for part in split_by_tokens(chosen, lengths, config.batch_tokens):
-                with engine.memory_told():
+                with memory.told():
                     batch = collate([rows[i] for i in part], pad).to(device)
                     at = torch.as_tensor(part, device=device)
                     before, gains, expected, aims = (

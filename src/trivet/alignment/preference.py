@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trivet.alignment import engine, models, objectives, parallel
+from trivet.alignment import engine, memory, models, objectives, parallel, settings
 from trivet.alignment.batches import plan
 from trivet.alignment.logprobs import per_owner
 from trivet.alignment.pairs import Pair, can_share, collate_pairs, encode_preferences, pairs_digest
@@ -112,12 +112,12 @@ def run(
     progress: engine.Progress | None = None,
 ) -> engine.Result:
     """Train, resuming where an earlier run of the same command stopped; a finished run returns at once."""
-    engine.check(asdict(config))
+    settings.check(asdict(config))
     out = Path(config.out).expanduser()
     if config.threads:
         torch.set_num_threads(config.threads)
     ranks = parallel.join(config.device)
-    budget = engine.micro_tokens(config.batch_tokens, ranks.device)
+    budget = memory.micro_tokens(config.batch_tokens, ranks.device)
     torch.manual_seed(config.seed)
     kept = models.weights_dtype(config.dtype, config.lora)
     model, tokenizer = models.load(config.model, device=ranks.device, dtype=kept, quantize=config.quantize)
@@ -157,8 +157,8 @@ def run(
         rows = parallel.largest_share(lengths, config.batch_size, budget)
         return scorer(collate_pairs([pairs[i] for i in rows], pad, share=share).to(device)).sum()
 
-    with engine.memory_told():
-        checkpointing = engine.checkpointed(config.checkpointing, model, largest, ranks)
+    with memory.told():
+        checkpointing = memory.checkpointed(config.checkpointing, model, largest, ranks)
         models.still(model, checkpointing=checkpointing)  # gradients flow all the same; dropout does not
         voice = parallel.spread(scorer, ranks, config.parallel, engine.DTYPES[config.dtype])
         # Before any pass: what is split over processes is gathered by a pass, and must be optimised split.
@@ -201,7 +201,7 @@ def run(
         indices = np.concatenate(steps[work.step])
         for part in ranks.shares(indices, lengths, budget):
             batch = collate_pairs([pairs[i] for i in part.rows], pad, share=share).to(device)
-            with engine.memory_told(), parallel.quietly(voice, part):
+            with memory.told(), parallel.quietly(voice, part):
                 logps = per_owner(voice(batch), batch.owners, 2 * len(part.rows)).view(-1, 2)
                 counts = torch.bincount(batch.owners, minlength=2 * len(part.rows)).view(-1, 2)
                 weights = torch.tensor([pairs[i].weight for i in part.rows], device=device)

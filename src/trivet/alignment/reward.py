@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trivet.alignment import engine, models, objectives, parallel, reward_model, reward_report
+from trivet.alignment import engine, memory, models, objectives, parallel, reward_model, reward_report, settings
 from trivet.alignment.batches import plan
 from trivet.alignment.pairs import Pair, collate_pairs, encode_preferences, pairs_digest
 from trivet.alignment.reward_model import RewardScorer, reads_pairs, score_pairs
@@ -94,12 +94,12 @@ def run(
     """Train, resuming where an earlier run of the same command stopped; a finished run returns at once."""
     if config.members > 1:
         return run_members(config, lessons, heldout=heldout, progress=progress)
-    engine.check(asdict(config))
+    settings.check(asdict(config))
     out = Path(config.out).expanduser()
     if config.threads:
         torch.set_num_threads(config.threads)
     ranks = parallel.join(config.device)
-    budget = engine.micro_tokens(config.batch_tokens, ranks.device)
+    budget = memory.micro_tokens(config.batch_tokens, ranks.device)
     torch.manual_seed(config.seed)
     kept = models.weights_dtype(config.dtype, config.lora)
     model, tokenizer = reward_model.start(config.model, seed=config.seed, device=ranks.device, dtype=kept)
@@ -125,8 +125,8 @@ def run(
         rows = parallel.largest_share(lengths, 0 if config.group_prompts else config.batch_size, budget)
         return scorer(collate_pairs([pairs[i] for i in rows], pad, share=share).to(device)).sum()
 
-    with engine.memory_told():
-        checkpointing = engine.checkpointed(config.checkpointing, model, largest, ranks)
+    with memory.told():
+        checkpointing = memory.checkpointed(config.checkpointing, model, largest, ranks)
         models.still(model, checkpointing=checkpointing)  # gradients flow all the same; dropout does not
         voice = parallel.spread(scorer, ranks, config.parallel, engine.DTYPES[config.dtype])
     optimizer = engine.adamw(scorer, betas=config.betas, weight_decay=config.weight_decay)
@@ -149,7 +149,7 @@ def run(
         total = sum(pairs[i].weight for i in indices) or 1.0
         for part in ranks.shares(indices, lengths, budget):
             batch = collate_pairs([pairs[i] for i in part.rows], pad, share=share).to(device)
-            with engine.memory_told(), parallel.quietly(voice, part):
+            with memory.told(), parallel.quietly(voice, part):
                 rewards = voice(batch).view(-1, 2)
                 weights = torch.tensor([pairs[i].weight for i in part.rows], device=device)
                 losses = objective(config, rewards, [pairs[i] for i in part.rows])
@@ -279,7 +279,7 @@ def joined_rewards(
         model, tokenizer = reward_model.load(folder, device=config.device)
         pairs, _ = encode_preferences(tokenizer, heldout, models.longest(config.max_length, model))
         scorer, pad = RewardScorer(model.eval()), tokenizer.pad_token_id
-        budget = engine.micro_tokens(config.batch_tokens, model.device)
+        budget = memory.micro_tokens(config.batch_tokens, model.device)
         found = score_pairs(scorer, pairs, pad=pad, budget=budget, share=False).numpy()
         sums = found - reward_model.offset_of(model).mean + (sums if len(sums) else 0)
     return sums / len(folders), pairs

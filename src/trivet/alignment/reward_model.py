@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from trivet.alignment import models
 from trivet.alignment.batches import Batch, Row, collate, encode_replies, split_by_tokens
-from trivet.alignment.pairs import Pair, collate_pairs, windows
+from trivet.alignment.pairs import Pair, collate_pairs, reads_alike
 from trivet.alignment.parallel import ALONE, Ranks
 from trivet.core.errors import ConfigError, DataError, ModelNotFound
 from trivet.core.messages import Conversation
@@ -235,21 +235,10 @@ def offset_of(model: Any) -> Offset:
     return Offset(float(getattr(model.config, "reward_mean", 0.0)), float(getattr(model.config, "reward_std", 1.0)))
 
 
-@torch.no_grad()
 def reads_pairs(scorer: RewardScorer, longest: int) -> bool:
-    """Whether this model reads a row that holds a pair as it reads two rows (see pairs.can_share)."""
+    """Whether this model reads a row that holds a pair as it reads two rows (see pairs.reads_alike)."""
     config = scorer.inner.config.get_text_config()
-    if any(0 < window < longest for window in windows(config)):
-        return False
-    ids = np.arange(24, dtype=np.int32) % config.vocab_size
-    pairs = [Pair(ids[:9], ids[9:14], ids[14:20]), Pair(ids[3:6], ids[18:24], ids[6:9])]
-    try:
-        one, two = (scorer(collate_pairs(pairs, 0, share=share).to(scorer.model.device)) for share in (True, False))
-    except (ValueError, RuntimeError, TypeError, IndexError, NotImplementedError):
-        return False  # the model takes no mask of its own
-    return torch.allclose(
-        one, two, atol=5e-2 if scorer.autocast or next(scorer.parameters()).dtype != torch.float32 else 1e-3
-    )
+    return reads_alike(scorer, scorer, config, longest, coarse=scorer.autocast is not None)
 
 
 @torch.no_grad()

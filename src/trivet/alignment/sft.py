@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trivet.alignment import engine, models, objectives, parallel
+from trivet.alignment import engine, memory, models, objectives, parallel, settings
 from trivet.alignment.batches import Row, collate, collate_packed, encode_demonstrations, plan, rows_digest
 from trivet.alignment.pairs import can_share
 from trivet.alignment.trackers import trackers
@@ -87,7 +87,7 @@ def run(
     progress: engine.Progress | None = None,
 ) -> engine.Result:
     """Train, resuming where an earlier run of the same command stopped; a finished run returns at once."""
-    engine.check(asdict(config))
+    settings.check(asdict(config))
     out = Path(config.out).expanduser()
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -130,8 +130,8 @@ def run(
         few = parallel.largest_share(lengths, config.batch_size, budget)
         return scorer(together([rows[i] for i in few], pad).to(device)).sum()
 
-    with engine.memory_told():
-        checkpointing = engine.checkpointed(config.checkpointing, model, largest, ranks)
+    with memory.told():
+        checkpointing = memory.checkpointed(config.checkpointing, model, largest, ranks)
         models.still(model, checkpointing=checkpointing)  # gradients flow all the same; dropout does not
         voice = parallel.spread(scorer, ranks, config.parallel, engine.DTYPES[config.dtype])
     optimizer = engine.adamw(scorer, betas=config.betas, weight_decay=config.weight_decay)
@@ -150,7 +150,7 @@ def run(
         learnt = sum(len(rows[i]) - rows[i].start for i in indices)
         for part in ranks.shares(indices, lengths, budget):
             batch = together([rows[i] for i in part.rows], pad).to(device)
-            with engine.memory_told(), parallel.quietly(voice, part):
+            with memory.told(), parallel.quietly(voice, part):
                 loss = objectives.sft(voice(batch)).sum() * (part.real / learnt)
                 (loss * ranks.world).backward()
             work.tally.add(loss=loss, seen=batch.ids.numel() * part.real)

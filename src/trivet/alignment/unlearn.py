@@ -28,7 +28,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trivet.alignment import engine, models, objectives, parallel, sources, unlearn_data, unlearn_report, unlearn_terms
+from trivet.alignment import (
+    engine,
+    memory,
+    models,
+    objectives,
+    parallel,
+    settings,
+    sources,
+    unlearn_data,
+    unlearn_report,
+    unlearn_terms,
+)
 from trivet.alignment.batches import Row, collate, encode_demonstrations, plan, rows_digest, split_by_tokens
 from trivet.alignment.logprobs import Scorer, per_owner
 from trivet.alignment.trackers import trackers
@@ -128,7 +139,7 @@ def run(
     `forget` is trained on, `heldout` is the same knowledge in other words and only measured; to both is added what
     `config.documents` gives. `retain` is read from `config.retain` where it is not given.
     """
-    engine.check(asdict(config))
+    settings.check(asdict(config))
     out = Path(config.out).expanduser()
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -180,7 +191,7 @@ def run(
     target = target.to(device)
 
     watched, watched_held = spread_evenly(rows), spread_evenly(held)
-    with engine.memory_told():
+    with memory.told():
         # Before the first step the model is the reference: its weights are copied, its log-probabilities kept on disk.
         start = Start(scorer) if config.kept_by in ("kl", "states") else None
         began_at = row_logps(scorer, watched, pad=pad, budget=budget)
@@ -210,7 +221,7 @@ def run(
         learnt = sum(len(rows[i]) - rows[i].start for i in indices)
         for part in split_by_tokens(indices, lengths, budget):
             batch = collate([rows[i] for i in part], pad).to(device)
-            with engine.memory_told():
+            with memory.told():
                 if config.loss == "rmu":
                     loss = rmu(states(batch), target).sum() / learnt
                 else:
@@ -224,7 +235,7 @@ def run(
         learnt = sum(len(held[i]) - held[i].start for i in indices)
         for part in split_by_tokens(indices, held_lengths, budget) if holds else ():
             batch = collate([held[i] for i in part], pad).to(device)
-            with engine.memory_told():
+            with memory.told():
                 if config.kept_by == "nll":
                     losses = objectives.sft(scorer(batch))
                 else:
