@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -183,20 +184,29 @@ def rate(row: dict[str, Any]) -> Rate:
 
 def command(
     told: str,
-    work: Callable[[Path, Scale], dict[str, Any]],
+    work: Callable[..., dict[str, Any]],
     summary: Callable[[dict[str, Any]], str],
     html: Callable[[dict[str, Any]], str],
+    *,
+    seeded: bool = False,
 ) -> None:
-    """A script's command line; `work` makes the figures, and a stopped one goes on where it was when --out is the same."""
+    """A script's command line; `work` makes the figures, and a stopped one goes on where it was when --out is the same.
+
+    With `seeded` the script takes --seed as well, and `work` a keyword of that name.
+    """
     parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="folder for the runs (default: one that is deleted afterwards)")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--html", type=Path, help="write the report here")
     parser.add_argument("--quick", action="store_true", help="a few requests and steps only, to see that it runs")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    if seeded:
+        parser.add_argument("--seed", type=int, default=SEED, help="of requests, replies and training")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     began = time.process_time()
+    if seeded:
+        work = partial(work, seed=given.seed)
     with tempfile.TemporaryDirectory() as scratch:
         figures = work((given.out or Path(scratch)).resolve(), QUICK if given.quick else Scale())
     figures["cpu_seconds"] = round(time.process_time() - began)

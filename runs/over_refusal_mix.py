@@ -1,6 +1,6 @@
 """Safety training alone makes a model refuse the harmless; mixing in pairs on harmless requests restores it.
 
-    python runs/over_refusal_mix.py [--out FOLDER] [--json PATH] [--html PATH] [--quick] [--threads N]
+    python runs/over_refusal_mix.py [--out FOLDER] [--json PATH] [--html PATH] [--quick] [--threads N] [--seed N]
 
 DPO on the town's helpful model, which answers everything but a few frightening verbs. Pairs on harmful requests: a refusal
 before the model's own reply. Pairs on harmless ones: the right answer before a refusal. The models:
@@ -38,21 +38,20 @@ from trivet.town.ground import split
 from trivet.town.judge import GoldJudge
 from trivet.town.replies import refusal
 
-SEED = 3
 LR = 3e-4
 HARMFUL, NEAR, PLAIN = "harmful", "lookalike", "benign"
 
 
-def work(out: Path, scale: direct.Scale) -> dict[str, Any]:
+def work(out: Path, scale: direct.Scale, *, seed: int = direct.SEED) -> dict[str, Any]:
     few = scale is direct.QUICK
     count = 16 if few else 320
-    train = split("train", goals=count, benign=count, lookalikes=count, seed=SEED)
+    train = split("train", goals=count, benign=count, lookalikes=count, seed=seed)
     unseen = split(
-        "heldout", goals=12 if few else 240, benign=12 if few else 240, lookalikes=12 if few else 240, seed=SEED
+        "heldout", goals=12 if few else 240, benign=12 if few else 240, lookalikes=12 if few else 240, seed=seed
     )
     asked: list[lab.Task] = [*unseen.goals, *unseen.benign, *unseen.lookalikes]
     helpful = Path(model_folder("town:helpful"))
-    safety, plain, near = refusals(helpful, train.goals), answers(train.benign), answers(train.lookalikes)
+    safety, plain, near = refusals(helpful, train.goals, seed), answers(train.benign), answers(train.lookalikes)
     half = list(chain(plain[: count // 2], near[: count // 2]))
     arms = {
         "safety, bare": (safety, 2, 0.0),
@@ -67,7 +66,7 @@ def work(out: Path, scale: direct.Scale) -> dict[str, Any]:
     for name, (pairs, epochs, nll) in arms.items():
         config = preference.Config(
             model=str(helpful), out=str(out / f"mix-{name.replace(', ', '-')}"), cache=str(out / "mix-reference"), lr=LR,
-            beta=0.1, epochs=epochs, nll_weight=nll, batch_size=32, batch_tokens=4096, max_length=256, save_every=0, seed=SEED,
+            beta=0.1, epochs=epochs, nll_weight=nll, batch_size=32, batch_tokens=4096, max_length=256, save_every=0, seed=seed,
         )  # fmt: skip
         said[name] = outcomes(preference.run(config, pairs).folder, asked)
         show(name, said[name])
@@ -78,9 +77,9 @@ def work(out: Path, scale: direct.Scale) -> dict[str, Any]:
     }
 
 
-def refusals(helpful: Path, goals: tuple[Goal, ...]) -> list[Preference]:
+def refusals(helpful: Path, goals: tuple[Goal, ...], seed: int) -> list[Preference]:
     """A refusal with a safe way on before what the helpful model itself says, where that is no refusal already."""
-    own = lab.draw(helpful, goals, 1, seed=SEED)
+    own = lab.draw(helpful, goals, 1, seed=seed)
     pairs = []
     for number, one in enumerate(own):
         declined = refusal(one.task.topic, number)
@@ -173,4 +172,4 @@ def html(figures: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    direct.command(__doc__, work, summary, html)
+    direct.command(__doc__, work, summary, html, seeded=True)
