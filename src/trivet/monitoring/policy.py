@@ -5,95 +5,46 @@
     result.action, result.text
 
 A guard is any Judge. It fires when its verdict's score reaches the layer's threshold; then the layer's action follows:
-`flag` notes it, `mask` replaces the spans the guard named, `block` ends the matter. Layers run in the order given, so
-put cheap ones first; a later layer sees the text as earlier ones left it. A guard that raises, overruns its deadline,
-or is asked to mask without saying what, follows the layer's failure rule: `closed` blocks, `open` lets pass; either way
-its verdict is `error` and is recorded. A layer in `shadow` mode decides as ever, but only `Decision.would` shows it.
+`flag` notes it, `review` also sends it to the people who review, `mask` replaces the spans the guard named, `rewrite`
+takes the text that the guard offers instead, `block` ends the matter. Layers run in the order given, so put cheap ones
+first; a later layer sees the text as earlier ones left it. A guard that raises, overruns its deadline, or is asked to
+mask without saying what, follows the layer's failure rule: `closed` blocks, `open` lets pass; either way its verdict is
+`error` and is recorded. A layer in `shadow` mode decides as ever, but only `Decision.would` shows it.
 
 At the input every message of the user and of tools is judged, since earlier turns come from the client too, and the
-last message whoever speaks it, since it is what the model goes on from; at the output the last message. Not covered:
-other messages of the system and earlier replies are taken as they are, so let only applications that you trust set roles.
+last message whoever speaks it, since it is what the model goes on from; at the output the last message, in windows, as a
+stream of it would be (stream.py). Verdicts of guards with a `digest` and a `scan` are remembered by the hash of the text,
+so that the earlier turns of a conversation are not judged again in every request. Not covered: other messages of the
+system and earlier replies are taken as they are, so let only applications that you trust set roles, or name the roles
+to judge in a layer's `of`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+import time
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, TypeVar
 
-from trivet.core.errors import ConfigError, UserError
+from trivet.core.errors import UserError
 from trivet.core.messages import Conversation, Message, digest_of
-from trivet.core.protocols import Judge
 from trivet.core.verdicts import Action, Decision, Place, Verdict
 from trivet.monitoring.guards.pii import Placeholders
+from trivet.monitoring.guards.shared import INLINE
+from trivet.monitoring.layers import RANK, Bindable, Layer, Seat, Tally
+from trivet.monitoring.stream import Check, Stream
 
-_RANK: dict[Action, int] = {"allow": 0, "flag": 1, "mask": 2, "block": 3}
-_log = logging.getLogger("trivet.monitoring")
+__all__ = ["Bindable", "Checked", "Layer", "Policy"]
 
+MEMORY = 4096
+"""Verdicts remembered by a policy, twice over at most."""
 
-@runtime_checkable
-class Bindable(Protocol):
-    """A guard that looks at the request to know what to check; None: nothing, this time."""
-
-    def bind(self, request: Mapping[str, Any]) -> Judge | None: ...
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A guard in its place. `threshold` None takes the guard's own (attribute `threshold`, else 0.5)."""
-
-    name: str
-    guard: Judge
-    place: Literal["input", "output", "both"] = "both"
-    action: Literal["block", "mask", "flag"] = "block"
-    threshold: float | None = None
-    deadline_ms: float = 2000.0
-    failure: Literal["closed", "open"] | None = None
-    mode: Literal["enforce", "shadow"] = "enforce"
-
-    def __post_init__(self) -> None:
-        faults = [
-            f"{key} is {value!r}; it can be {', '.join(allowed)}"
-            for key, value, allowed in (
-                ("place", self.place, ("input", "output", "both")),
-                ("action", self.action, ("block", "mask", "flag")),
-                ("failure", self.failure or self.on_failure, ("closed", "open")),
-                ("mode", self.mode, ("enforce", "shadow")),
-            )
-            if value not in allowed
-        ]
-        if not self.deadline_ms > 0:
-            faults.append(f"deadline_ms is {self.deadline_ms}; it must be above 0")
-        if faults:
-            raise ConfigError(f"layer {self.name!r}: {'; '.join(faults)}")
-
-    @property
-    def limit(self) -> float:
-        return getattr(self.guard, "threshold", 0.5) if self.threshold is None else self.threshold
-
-    @property
-    def on_failure(self) -> Literal["closed", "open"]:
-        """What blocks or masks fails closed unless told otherwise; what only flags fails open."""
-        return self.failure or ("open" if self.action == "flag" else "closed")
-
-    @property
-    def enforces(self) -> bool:
-        """Whether it can change or stop a text; a layer that flags can, by failing closed."""
-        return self.mode == "enforce" and (self.action != "flag" or self.on_failure == "closed")
-
-    def at(self, place: Place) -> bool:
-        return self.place in (place, "both")
-
-    @property
-    def digest(self) -> str:
-        guard = getattr(self.guard, "digest", f"{type(self.guard).__module__}.{type(self.guard).__qualname__}")
-        settings = (self.limit, self.deadline_ms, self.on_failure, self.mode)
-        return digest_of([self.name, guard, self.place, self.action, settings])
+_JUDGED = ("user", "tool")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -140,17 +91,38 @@ class Policy:
     def version(self) -> str:
         return digest_of([layer.digest for layer in self.layers])[:12]
 
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and probably not meant: a costly layer before a cheap one."""
+        said = []
+        for place in ("input", "output"):
+            costly = ""
+            for layer in (layer for layer in self.layers if layer.at(place)):  # type: ignore[arg-type]
+                if not getattr(layer.guard, "cheap", False):
+                    costly = costly or layer.name
+                elif costly:
+                    said.append(
+                        f"{place}: the costly layer {costly!r} stands before the cheap {layer.name!r}; swap them"
+                    )
+        return tuple(said)
+
     def holds(self, place: Place, request: Mapping[str, Any] | None = None) -> bool:
         """Whether any layer could change or stop a text at this place."""
-        return any(layer.enforces and layer.at(place) and _bound(layer.guard, request) for layer in self.layers)
+        return any(seat.acts for seat in self._seats(place, request))
 
     def check(self, text: str | Conversation, place: Place = "input") -> Checked:
         """`acheck` for programs without an event loop."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run(self.acheck(text, place))
+            asked = self.acheck(text, place)
+            return _at_once(asked) if self.inline(text, place) else asyncio.run(asked)
         raise UserError("policy.check() was called inside a running event loop; use `await policy.acheck(...)` there")
+
+    def inline(self, text: str | Conversation, place: Place) -> bool:
+        """Whether a check needs no event loop: every layer is cheap and every text is short."""
+        texts = [text] if isinstance(text, str) else [message.content for message in text]
+        return all(len(one) <= INLINE // 4 for one in texts) and all(seat.cheap for seat in self._seats(place, None))
 
     async def acheck(
         self,
@@ -160,97 +132,223 @@ class Policy:
         request: Mapping[str, Any] | None = None,
         names: Placeholders | None = None,
         shadow: bool = False,
+        user: str = "",
     ) -> Checked:
         """Run the layers of a place. `names` carries the placeholders of the request's input over to its output;
-        `shadow` makes every layer a shadow layer."""
+        `shadow` makes every layer a shadow layer; `user` is who the canary shares are drawn by, else the first words
+        that a user said."""
         if isinstance(text, str):
             text = Conversation((Message("user" if place == "input" else "assistant", text),))
-        pass_ = _Pass(self, place, text, names or Placeholders())
-        for layer in self.layers:
-            guard = _bound(layer.guard, request) if layer.at(place) else None
-            if guard is not None:
-                await pass_.run(replace(layer, mode="shadow") if shadow else layer, guard)
-            if pass_.action == "block":
-                break
-        return pass_.checked()
-
-
-def _bound(guard: Judge, request: Mapping[str, Any] | None) -> Judge | None:
-    return guard.bind(request or {}) if isinstance(guard, Bindable) else guard
-
-
-class _Pass:
-    """One walk of a conversation through the layers of a place."""
-
-    def __init__(self, policy: Policy, place: Place, conversation: Conversation, names: Placeholders) -> None:
-        self.policy, self.place, self.names = policy, place, names
-        self.messages = list(conversation.messages)
-        self.action: Action = "allow"
-        self.would: Action = "allow"
-        self.layer = self.why = ""
-        self.verdicts: list[Verdict] = []
-
-    async def run(self, layer: Layer, guard: Judge) -> None:
-        verdicts = {}
-        for index in self._judged():
-            verdicts[index] = await _judged(layer, guard, Conversation(tuple(self.messages[: index + 1])))
-            if layer.action == "block" and _outcome(layer, verdicts[index])[0] == "block":
-                break
-        if not verdicts:
-            return
-        worst = max(verdicts.values(), key=lambda v: (_RANK[_outcome(layer, v)[0]], v.score))
-        self.verdicts.append(worst)
-        self._decide(layer, *_outcome(layer, worst))
-        if layer.action == "mask" and layer.mode == "enforce" and self.action != "block":
-            for index, verdict in verdicts.items():
-                if _outcome(layer, verdict)[0] == "mask":
-                    message = self.messages[index]
-                    self.messages[index] = replace(message, content=self.names.mask(message.content, verdict.spans))
-
-    def _judged(self) -> Sequence[int]:
-        if self.place == "output":
-            return [len(self.messages) - 1] if self.messages else []
-        last = len(self.messages) - 1
-        return [i for i, message in enumerate(self.messages) if message.role in ("user", "tool") or i == last]
-
-    def _decide(self, layer: Layer, outcome: Action, why: str) -> None:
-        """Note an outcome. An enforced layer that decides more strongly than those before it names the decision."""
-        enforced: Action = outcome if layer.mode == "enforce" else "allow"
-        if _RANK[enforced] > _RANK[self.action] or (self.action == "allow" and _RANK[outcome] > _RANK[self.would]):
-            self.layer, self.why = layer.name, why
-        self.action = max(self.action, enforced, key=_RANK.__getitem__)
-        self.would = max(self.would, outcome, key=_RANK.__getitem__)
-
-    def checked(self) -> Checked:
-        decision = Decision(
-            self.action, self.place, self.layer, self.why, tuple(self.verdicts), self.would, self.policy.version
+        names = Placeholders() if names is None else names
+        seats = self._drawn(place, request, text, shadow, user)
+        if place == "input":
+            walk = _Walk(text, names, self._memory)
+            for seat in seats:
+                await walk.run(seat)
+                if walk.tally.action == "block":
+                    break
+            return Checked(walk.tally.decision(place, self.version), Conversation(tuple(walk.messages)), names)
+        if not text.messages:
+            return Checked(Decision("allow", place, policy=self.version), text, names)
+        *before, last = text.messages
+        check = Check(
+            [seat for seat in seats if seat.layer.of is None or last.role in seat.layer.of],
+            names,
+            tuple(before),
+            place=place,
+            version=self.version,
+            role=last.role,
         )
-        return Checked(decision, Conversation(tuple(self.messages)), self.names)
+        said, decision = await check.whole(last.content)
+        fresh = last if decision.action == "block" or said == last.content else replace(last, content=said)
+        return Checked(decision, Conversation((*before, fresh)), names)
+
+    def stream(
+        self,
+        place: Place = "output",
+        conversation: Conversation | None = None,
+        *,
+        request: Mapping[str, Any] | None = None,
+        names: Placeholders | None = None,
+        shadow: bool = False,
+        user: str = "",
+    ) -> Stream:
+        """The check of a reply that comes piece by piece; `conversation` is what it replies to. See stream.py."""
+        conversation = conversation or Conversation()
+        seats = self._drawn(place, request, conversation, shadow, user)
+        check = Check(
+            [seat for seat in seats if seat.layer.of is None or "assistant" in seat.layer.of],
+            Placeholders() if names is None else names,
+            conversation.messages,
+            place=place,
+            version=self.version,
+        )
+        return Stream(check)
+
+    # Seats
+
+    @cached_property
+    def _fixed(self) -> dict[Place, list[Seat | Layer]]:
+        """The layers of each place, ready to run where no request has a say in that."""
+        found: dict[Place, list[Seat | Layer]] = {"input": [], "output": []}
+        for place, seats in found.items():
+            for layer in self.layers:
+                if layer.at(place):
+                    open_ = layer.when or isinstance(layer.guard, Bindable)
+                    seats.append(layer if open_ else Seat(layer, layer.guard))
+        return found
+
+    def _seats(self, place: Place, request: Mapping[str, Any] | None) -> list[Seat]:
+        seats = []
+        for one in self._fixed[place]:
+            if isinstance(one, Seat):
+                seats.append(one)
+            elif (guard := one.bound(request)) is not None:
+                seats.append(Seat(one, guard))
+        return seats
+
+    def _drawn(
+        self, place: Place, request: Mapping[str, Any] | None, conversation: Conversation, shadow: bool, user: str
+    ) -> list[Seat]:
+        """The seats of a request, in shadow where it is not in a layer's canary share."""
+        seats = self._seats(place, request)
+        if shadow:
+            return [seat.shadowed() for seat in seats]
+        if not self._has_canary:
+            return seats
+        key = user or next((m.content for m in conversation.messages if m.role == "user"), "")
+        found = []
+        for seat in seats:
+            if seat.layer.drawn(key):
+                found.append(seat)
+            elif seat.layer.mode == "enforce":
+                found.append(seat.shadowed())
+        return found
+
+    @cached_property
+    def _has_canary(self) -> bool:
+        return any(layer.canary < 1 for layer in self.layers)
+
+    @cached_property
+    def _memory(self) -> _Memory:
+        return _Memory()
 
 
-async def _judged(layer: Layer, guard: Judge, conversation: Conversation) -> Verdict:
-    """The guard's verdict under its deadline; what it raised becomes a verdict `error` that names no text."""
+class _Memory:
+    """Verdicts by guard and hash of the text, the newest kept: two generations, so that nothing is moved on a hit.
+
+    It holds hashes, scores and spans, and no text. Safe between threads: at worst a verdict is judged again.
+    """
+
+    __slots__ = ("_new", "_old")
+
+    def __init__(self) -> None:
+        self._new: dict[tuple[str, bytes], Verdict] = {}
+        self._old: dict[tuple[str, bytes], Verdict] = {}
+
+    def get(self, key: tuple[str, bytes]) -> Verdict | None:
+        return self._new.get(key) or self._old.get(key)
+
+    def keep(self, key: tuple[str, bytes], verdict: Verdict) -> None:
+        if len(self._new) >= MEMORY:
+            self._old, self._new = self._new, {}
+        self._new[key] = verdict
+
+
+class _Walk:
+    """One walk of a conversation through the layers of the input."""
+
+    def __init__(self, conversation: Conversation, names: Placeholders, memory: _Memory) -> None:
+        self.messages, self.names, self.memory = list(conversation.messages), names, memory
+        self.tally = Tally()
+        self._keys: list[bytes | None] = [None] * len(self.messages)
+        last = len(self.messages) - 1
+        self._default = [i for i, message in enumerate(self.messages) if i == last or message.role in _JUDGED]
+
+    async def run(self, seat: Seat) -> None:
+        begun = time.perf_counter_ns()
+        of = seat.layer.of
+        judged = self._default if of is None else [i for i, m in enumerate(self.messages) if m.role in of]
+        worst: tuple[int, float, int] | None = None
+        said: dict[int, tuple[Verdict, tuple[Action, str]]] = {}
+        early = await self._together(seat, judged)
+        for index in judged:
+            verdict = early.get(index) or await self._verdict(seat, index)
+            outcome = seat.outcome(verdict)
+            said[index] = verdict, outcome
+            weight = (RANK[outcome[0]], verdict.score, -index)
+            if worst is None or weight > worst:
+                worst = weight
+            if outcome[0] == "block":
+                break
+        if worst is None:
+            return
+        if seat.enforce and worst[0] in (RANK["mask"], RANK["rewrite"]):
+            for index, (verdict, outcome) in said.items():
+                said[index] = verdict, self._changed(seat, index, verdict, outcome)
+            worst = max((RANK[outcome[0]], verdict.score, -index) for index, (verdict, outcome) in said.items())
+        verdict, outcome = said[-worst[2]]
+        if len(self.messages) > 1:
+            verdict = Verdict(
+                verdict.label, verdict.score, seat.name, verdict.category, verdict.why, verdict.spans, -worst[2]
+            )
+        self.tally.add(seat, verdict, outcome, time.perf_counter_ns() - begun)
+
+    def _changed(self, seat: Seat, index: int, verdict: Verdict, outcome: tuple[Action, str]) -> tuple[Action, str]:
+        """Mask or rewrite a message as the layer says; the outcome, which is another where that failed."""
+        message, action = self.messages[index], outcome[0]
+        if action == "mask":
+            fresh: str | None = self.names.mask(message.content, verdict.spans)
+        elif action == "rewrite":
+            fresh = seat.rewritten(message.content, verdict)
+        else:
+            return outcome
+        if fresh is None:
+            return seat.failed(f"could not rewrite ({outcome[1]})")
+        self.messages[index], self._keys[index] = Message(message.role, fresh), None
+        return outcome
+
+    async def _together(self, seat: Seat, judged: Sequence[int]) -> dict[int, Verdict]:
+        """Where the guard takes many texts together for less, its verdicts on all that are new."""
+        if seat.many is None or len(judged) < 2 or not seat.digest:
+            return {}
+        fresh = [index for index in judged if self.memory.get(self._key(seat, index)) is None]
+        if len(fresh) < 2:
+            return {}
+        found = await seat.judge_all([self.messages[index].content for index in fresh], (), "user")
+        for index, verdict in zip(fresh, found, strict=True):
+            self._keep(seat, index, verdict)
+        return dict(zip(fresh, found, strict=True))
+
+    async def _verdict(self, seat: Seat, index: int) -> Verdict:
+        text = self.messages[index].content
+        if not seat.digest:
+            return seat.at_once(text) or await seat.judge(Conversation(tuple(self.messages[: index + 1])))
+        known = self.memory.get(self._key(seat, index))
+        if known is not None:
+            return known if known.judge == seat.name else seat.named(known)
+        verdict = seat.at_once(text) or await seat.judge(Conversation(tuple(self.messages[: index + 1])))
+        self._keep(seat, index, verdict)
+        return verdict
+
+    def _keep(self, seat: Seat, index: int, verdict: Verdict) -> None:
+        if verdict.label != "error":
+            self.memory.keep(self._key(seat, index), verdict)
+
+    def _key(self, seat: Seat, index: int) -> tuple[str, bytes]:
+        key = self._keys[index]
+        if key is None:
+            data = self.messages[index].content.encode("utf-8", "surrogatepass")
+            key = self._keys[index] = hashlib.blake2b(data, digest_size=16).digest()
+        return seat.digest, key
+
+
+def _at_once(asked: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never waits for anything."""
     try:
-        async with asyncio.timeout(layer.deadline_ms / 1000):
-            verdict = await guard.judge(conversation)
-    except TimeoutError:
-        return Verdict("error", 1.0, layer.name, why=f"no verdict within {layer.deadline_ms:g} ms")
-    except Exception as error:
-        # A guard is foreign code and may raise anything. Its message could quote the user, so only its type is kept.
-        _log.warning("guard %s raised %s", layer.name, type(error).__name__)
-        return Verdict("error", 1.0, layer.name, why=f"raised {type(error).__name__}")
-    # JSON has no NaN: a record that held one could never be read again.
-    return replace(verdict, judge=layer.name, score=verdict.score if math.isfinite(verdict.score) else 1.0)
-
-
-def _outcome(layer: Layer, verdict: Verdict) -> tuple[Action, str]:
-    """What a layer does about a verdict, by its threshold and failure rule."""
-    closed = layer.on_failure == "closed"
-    if verdict.label == "error":
-        return ("block" if closed else "allow"), f"guard failed ({verdict.why}), failure rule {layer.on_failure}"
-    if verdict.score < layer.limit:
-        return "allow", ""
-    why = verdict.why or f"{verdict.label} {verdict.score:.2f} (threshold {layer.limit:.2f})"
-    if layer.action == "mask" and not verdict.spans:
-        return ("block" if closed else "allow"), f"nothing to mask was named ({why}), failure rule {layer.on_failure}"
-    return layer.action, why
+        asked.send(None)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    asked.close()
+    raise AssertionError("a check that was to run at once had to wait")
