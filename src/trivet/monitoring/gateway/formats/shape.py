@@ -67,7 +67,10 @@ class Step(Protocol):
 
 
 class Stream(Protocol):
-    """A text on its way through the guards (`policy.stream`). After `stopped`, or after `finish`, `decision` is final."""
+    """A text on its way through the guards (`policy.stream`). After `stopped`, or after `finish`, `decision` is final.
+
+    It may have `passthrough`, true where no layer could change or stop the text (see `is_free`).
+    """
 
     async def feed(self, delta: str) -> Step: ...
     async def finish(self) -> Step: ...
@@ -77,15 +80,36 @@ class Stream(Protocol):
     def text(self) -> str: ...
 
 
-@dataclass(slots=True)
+def is_free(stream: Stream) -> bool:
+    return bool(getattr(stream, "passthrough", False))
+
+
 class Slot:
     """One text of a streamed reply: what the model said, and the stream that guards it."""
 
-    choice: int
-    field: Field
-    stream: Stream
-    said: list[str] = field(default_factory=list)
-    done: bool = False
+    __slots__ = ("_held", "changed", "choice", "done", "field", "said", "stream")
+
+    def __init__(self, choice: int, field: Field, stream: Stream) -> None:
+        self.choice, self.field, self.stream = choice, field, stream
+        self.said: list[str] = []
+        self.done = False
+        self.changed = False
+        self._held: list[str] = []
+
+    def follow(self, delta: str, release: str) -> None:
+        """Note what came and what left. Linear in the text: what is held is joined only when something leaves."""
+        if self.changed or (release == delta and not self._held):
+            return
+        self._held.append(delta)
+        if release:
+            held = "".join(self._held)
+            self.changed = not held.startswith(release)
+            self._held = [held[len(release) :]] if len(release) < len(held) else []
+
+    @property
+    def clean(self) -> bool:
+        """Whether all that came has left, unchanged."""
+        return not self.changed and not any(self._held)
 
 
 @dataclass(slots=True)
@@ -126,7 +150,11 @@ class Format(Protocol):
         ...
 
     def rewritten(self, body: dict[str, Any], changes: Mapping[Path, str]) -> dict[str, Any]:
-        """A new body (or reply) with the texts at these paths replaced; whatever did not change is shared, not copied."""
+        """A new body with the texts at these paths replaced; whatever did not change is shared, not copied."""
+        ...
+
+    def rewritten_reply(self, reply: dict[str, Any], changes: Mapping[Path, str]) -> dict[str, Any]:
+        """`rewritten` for a reply, without what would tell the replaced words (log-probabilities, citations)."""
         ...
 
     def said(self, reply: dict[str, Any]) -> tuple[Piece, ...]:

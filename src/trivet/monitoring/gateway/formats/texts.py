@@ -1,0 +1,206 @@
+"""The texts inside a JSON value: found with their paths, and put back without touching the rest.
+
+A content made of several text parts is read twice: joined without a separator, as most servers put the parts together,
+and as lines, as others do. Whoever splits a word over two parts, or hides one behind the end of another, is caught by
+one of the two readings. A mask goes back into the parts where both readings agree on it; where they do not the request is
+refused rather than let through half masked. Results of tools and documents are read as lines only: who writes them does not
+choose the parts.
+
+Not covered: definitions of tools and response formats are the developer's words and are not read; in replies,
+strings under STRUCTURAL names hold no prose and are not read either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from trivet.core.errors import TargetError
+from trivet.core.messages import Role
+from trivet.monitoring.gateway.formats.shape import LINES, Field, Path, Piece
+from trivet.monitoring.gateway.wire import Refused
+
+T = TypeVar("T")
+
+STRUCTURAL = frozenset(
+    [
+        "type",
+        "id",
+        "object",
+        "role",
+        "status",
+        "name",
+        "index",
+        "model",
+        "format",
+        "detail",
+        "phase",
+        "finish_reason",
+        "stop_reason",
+        "call_id",
+        "tool_call_id",
+        "tool_use_id",
+        "item_id",
+        "response_id",
+        "file_id",
+        "container_id",
+        "server_label",
+        "approval_request_id",
+        "fingerprint",
+        "encrypted_content",
+        "signature",
+        "thought_signature",
+        "extra_content",
+        "mime_type",
+        "media_type",
+        "language",
+        "created_by",
+        "result",
+        "partial_image_b64",
+        "logprobs",
+        "token",
+        "obfuscation",
+        "provider",
+        "system_fingerprint",
+        "service_tier",
+        "native_finish_reason",
+    ]
+)
+"""Names under which no prose stands: identifiers, kinds, opaque blobs. (`logprobs` are dealt with by themselves.)"""
+
+OPAQUE = frozenset(
+    ["type", "encrypted_content", "signature", "thought_signature", "cache_control", "image_url", "partial_image_b64"]
+)
+"""Names under which even a client that means ill can put no prose that a model would read."""
+
+UNREADABLE = frozenset(
+    [
+        "image",
+        "image_url",
+        "input_image",
+        "audio",
+        "input_audio",
+        "file",
+        "input_file",
+        "video",
+        "video_url",
+        "image_file",
+        "container_upload",
+        "computer_screenshot",
+        "computer_call_output",
+        "image_generation_call",
+    ]
+)
+
+
+def converted(body: dict[str, Any], form: type[T]) -> T:
+    """The body's known fields as typed values; raises Refused that names the field."""
+    try:
+        return msgspec.convert(body, form)
+    except (msgspec.ValidationError, RecursionError) as error:
+        place = str(error).partition("`$.")[2].partition("`")[0]
+        field = place.partition("[")[0].partition(".")[0]
+        if not field:  # a required field that is missing is named in the words of the message alone
+            field = str(error).partition("required field `")[2].partition("`")[0]
+        raise Refused(400, f"The request is not valid: {error}", param=field or None) from error
+
+
+def leaves(value: Any, path: Path = (), but: frozenset[str] = STRUCTURAL) -> Iterator[tuple[Path, str]]:
+    """Every text within a JSON value and where it stands, but for what stands under some names."""
+    if isinstance(value, str):
+        if value:
+            yield path, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            if name not in but:
+                yield from leaves(inner, (*path, name), but)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from leaves(inner, (*path, number), but)
+
+
+def without_prose(value: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    """The value without fields that nobody here knows and that hold text; itself where there are none."""
+    strange = [name for name in value if name not in known and any(leaves({name: value[name]}))]
+    return {name: inner for name, inner in value.items() if name not in strange} if strange else value
+
+
+def replaced(value: Any, changes: Mapping[Path, str]) -> Any:
+    """The value with the texts at these paths replaced; only what lies on the way to a change is copied."""
+    lists = {}
+    for path, text in changes.items():
+        if path[-1:] == (LINES,):
+            lists[path[:-1]] = _agreed(changes.get(path[:-1]), text)
+        elif isinstance(at(value, path), list):
+            lists.setdefault(path, text)
+        else:
+            value = _put(value, path, text)
+    for path, text in lists.items():  # last, because parts may go and others move up
+        value = _put(value, path, text)
+    return value
+
+
+def at(value: Any, path: Path) -> Any:
+    for step in path:
+        value = value[step]
+    return value
+
+
+def _put(value: Any, path: Path, text: str) -> Any:
+    if not path:
+        return _spread(value, text) if isinstance(value, list) else _same_kind(value, text)
+    copy = value.copy()
+    copy[path[0]] = _put(value[path[0]], path[1:], text)
+    return copy
+
+
+def _same_kind(old: Any, text: str) -> Any:
+    """Texts stay texts; arguments that were read as JSON text become values again."""
+    if isinstance(old, str) or old is None:
+        return text
+    try:
+        new = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        new = None
+    if type(new) is not type(old):
+        raise TargetError("what was masked was no string of the arguments, which are no JSON now; block it instead")
+    return new
+
+
+# Contents of several parts
+
+
+def readings(parts: Sequence[Any], path: Path, role: Role, origin: str, field: Field = "content") -> Iterator[Piece]:
+    """The pieces of the text parts of a content list, which stands at `path`."""
+    texts = [(number, part["text"]) for number, part in enumerate(parts) if part.get("text")]
+    if len(texts) == 1:
+        yield Piece(texts[0][1], role, (*path, texts[0][0], "text"), origin, field=field)
+    elif texts:
+        yield Piece(LINES.join(text for _, text in texts), role, (*path, LINES), origin, field=field)
+        if role != "tool":
+            # The last message of a conversation is the one that every guard reads: that is the joined reading.
+            yield Piece("".join(text for _, text in texts), role, path, origin, field=field)
+
+
+def _agreed(joined: str | None, lines: str) -> str:
+    """What becomes of a content of which both readings may have changed."""
+    if joined is not None and joined.replace(LINES, "") != lines.replace(LINES, ""):
+        message = "What is to be masked runs over the border of two content parts; send them as one part."
+        raise Refused(400, message, kind="content_filter", code="content_filter", param="input")
+    return lines
+
+
+def _spread(parts: list[Any], text: str) -> list[Any]:
+    """The parts with their joint text replaced: line by line where the lines are as many as before, else as one part."""
+    texts = [number for number, part in enumerate(parts) if part.get("text")]
+    lines, start, shares = text.split(LINES), 0, []
+    for number in texts:
+        end = start + parts[number]["text"].count(LINES) + 1
+        shares.append(LINES.join(lines[start:end]))
+        start = end
+    if start != len(lines):
+        shares = [text]
+    new = {number: {**parts[number], "text": share} for number, share in zip(texts, shares, strict=False)}
+    return [new.get(number, part) for number, part in enumerate(parts) if number in new or number not in texts]
