@@ -18,6 +18,7 @@ NAMES = {
     "Endpoint",
     "Feedback",
     "Goal",
+    "Guard",
     "LightClassifier",
     "LocalModel",
     "Message",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trivet.core.store.events import Store
     from trivet.core.store.registry import Registry
     from trivet.core.verdicts import Decision, Verdict
+    from trivet.monitoring.guard import Guard
     from trivet.monitoring.guards.classifier import LightClassifier
     from trivet.monitoring.policy import Policy
 
@@ -34,6 +35,7 @@ _HOME = {
     "Endpoint": "trivet.core.models.endpoint",
     "Feedback": "trivet.core.lessons",
     "Goal": "trivet.core.hazards",
+    "Guard": "trivet.monitoring.guard",
     "LightClassifier": "trivet.monitoring.guards.classifier",
     "LocalModel": "trivet.core.models.local",
     "Message": "trivet.core.messages",
@@ -60,6 +62,7 @@ __all__ = [
     "Endpoint",
     "Feedback",
     "Goal",
+    "Guard",
     "LightClassifier",
     "LocalModel",
     "Message",

@@ -116,7 +116,7 @@ class Policy:
             asyncio.get_running_loop()
         except RuntimeError:
             asked = self.acheck(text, place)
-            return _at_once(asked) if self.inline(text, place) else asyncio.run(asked)
+            return finished_at_once(asked) if self.inline(text, place) else asyncio.run(asked)
         raise UserError("policy.check() was called inside a running event loop; use `await policy.acheck(...)` there")
 
     def inline(self, text: str | Conversation, place: Place) -> bool:
@@ -142,12 +142,15 @@ class Policy:
         names = Placeholders() if names is None else names
         seats = self._drawn(place, request, text, shadow, user)
         if place == "input":
+            for message in text.messages:
+                names.reserve(message.content)
             walk = _Walk(text, names, self._memory)
             for seat in seats:
                 await walk.run(seat)
                 if walk.tally.action == "block":
                     break
             return Checked(walk.tally.decision(place, self.version), Conversation(tuple(walk.messages)), names)
+        names.seal()
         if not text.messages:
             return Checked(Decision("allow", place, policy=self.version), text, names)
         *before, last = text.messages
@@ -176,9 +179,11 @@ class Policy:
         """The check of a reply that comes piece by piece; `conversation` is what it replies to. See stream.py."""
         conversation = conversation or Conversation()
         seats = self._drawn(place, request, conversation, shadow, user)
+        names = Placeholders() if names is None else names
+        names.seal()
         check = Check(
             [seat for seat in seats if seat.layer.of is None or "assistant" in seat.layer.of],
-            Placeholders() if names is None else names,
+            names,
             conversation.messages,
             place=place,
             version=self.version,
@@ -343,7 +348,7 @@ class _Walk:
         return seat.digest, key
 
 
-def _at_once(asked: Coroutine[Any, Any, T]) -> T:
+def finished_at_once(asked: Coroutine[Any, Any, T]) -> T:
     """The result of a coroutine that never waits for anything."""
     try:
         asked.send(None)
