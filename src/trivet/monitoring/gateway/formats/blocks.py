@@ -22,7 +22,7 @@ from trivet.monitoring.gateway.formats.streaming import (
     is_name,
     parsed,
 )
-from trivet.monitoring.gateway.formats.texts import leaves, replaced, without_prose
+from trivet.monitoring.gateway.formats.texts import leaves, replaced
 from trivet.monitoring.gateway.wire import Refused
 
 
@@ -40,7 +40,12 @@ _DELTAS = {
 }
 _STREAMED = {"text": "text_delta", "thinking": "thinking_delta"}
 _CALLS = ("tool_use", "server_tool_use", "mcp_tool_use")
-_EVENT = frozenset(("type", "index", "delta", "content_block", "message", "usage", "context_management"))
+_HANDLED = {
+    "message_start": ("message",),
+    "content_block_start": ("content_block",),
+    "content_block_delta": ("delta",),
+    "message_delta": ("delta",),
+}
 
 
 def refusal(refused: Refused) -> dict[str, Any]:
@@ -67,9 +72,7 @@ class MessageReader:
             raise failed(data.get("error") or data)
         if kind != "message_start" and kind != "ping" and not self._begun:
             raise TargetError("the model's server sent a stream that is not of the messages format")
-        given = data
-        if not self.texts.free:
-            data = without_prose(data, _EVENT)
+        given, data = data, self.texts.plain(data, *_HANDLED.get(str(kind), ()))
         out = await self._event(str(kind), data, as_sent(frame) if data is given else event(data, frame.event))
         if self.texts.stopped:
             self.over = True
@@ -108,10 +111,13 @@ class MessageReader:
             return tail + raw
         if kind == "message_delta":
             self._note(data.get("usage"))
-            delta = data.get("delta") or {}
+            given = data.get("delta")
+            if not isinstance(given, dict):
+                raise TargetError("the model's server ended a message without saying how")
+            delta = self.texts.plain(given, "stop_sequence")
             self._told.finish = str(delta.get("stop_reason") or "end_turn")
-            if any(leaves(delta.get("stop_details"))) and not self.texts.free:
-                return event({**data, "delta": {**delta, "stop_details": None}}, kind)
+            if delta is not given:
+                return event({**data, "delta": delta}, kind)
         self.over = kind == "message_stop"
         return raw
 
@@ -121,7 +127,8 @@ class MessageReader:
             raise TargetError("the model's server began a message with content, which is not the messages format")
         self._begun = True
         self._note(message.get("usage"))
-        return raw
+        plain = self.texts.plain(message)
+        return raw if plain is message else event({**data, "message": plain}, "message_start")
 
     def _note(self, usage: Any) -> None:
         if isinstance(usage, dict):
@@ -153,7 +160,7 @@ class MessageReader:
     async def _call(self, index: int, data: dict[str, Any], block: dict[str, Any], raw: bytes) -> bytes:
         if not is_name(block.get("name")):
             raise TargetError("the model called a tool by a name that is none")
-        plain = block if self.texts.free else without_prose(block, frozenset(("input", "caller")))
+        plain = self.texts.plain(block, "input")
         if not block.get("input"):
             return raw if plain is block else event({**data, "content_block": plain}, "content_block_start")
         start = event({**data, "content_block": {**plain, "input": {}}}, "content_block_start")
@@ -173,7 +180,7 @@ class MessageReader:
                 raise TargetError(f"the model's server sent a {kind} in a block of another kind")
             text = await self.texts.feed((index, kind), given, field=field)
             if text == given:
-                plain = delta if self.texts.free else without_prose(delta, frozenset(("type", name)))
+                plain = self.texts.plain(delta, name)
                 return raw if plain is delta else event({**data, "delta": plain}, "content_block_delta")
             return self._made_delta(index, text)
         if kind == "signature_delta" or self.texts.free or not any(leaves(delta)):

@@ -17,7 +17,7 @@ import msgspec
 from trivet.core.errors import TargetError
 from trivet.core.messages import Sampling
 from trivet.monitoring.gateway.formats import openai
-from trivet.monitoring.gateway.formats.choices import CHUNK, TEXT_FIELDS, ChatReader, field_of
+from trivet.monitoring.gateway.formats.choices import CHUNK, TEXT_FIELDS, ChatReader, field_of, without_tokens
 from trivet.monitoring.gateway.formats.shape import Ask, Closing, Open, Path, Piece, Told
 from trivet.monitoring.gateway.formats.streaming import carried, is_name
 from trivet.monitoring.gateway.formats.texts import converted, leaves, replaced
@@ -132,7 +132,7 @@ class Chat:
             if not isinstance(message, dict):
                 raise TargetError("the model's server sent a choice without a message")
             _names(message)
-            for path, text in leaves(choice, ("choices", number)):
+            for path, text in leaves(without_tokens(choice), ("choices", number)):
                 pieces.append(Piece(text, "assistant", path, "assistant", number, field_of(path[3:])))
         rest = {name: value for name, value in reply.items() if name not in CHUNK}
         pieces += (Piece(text, "assistant", path, "assistant") for path, text in leaves(rest))

@@ -16,7 +16,7 @@ from trivet.monitoring.gateway import wire
 from trivet.monitoring.gateway.formats import openai
 from trivet.monitoring.gateway.formats.shape import Field, Open, Path, Told
 from trivet.monitoring.gateway.formats.streaming import FAREWELL_EVENTS, Texts, as_sent, event, failed, is_name, parsed
-from trivet.monitoring.gateway.formats.texts import without_prose
+from trivet.monitoring.gateway.formats.texts import is_word, leaves
 
 TEXT_FIELDS: dict[str, Field] = {
     "content": "content",
@@ -28,7 +28,6 @@ TEXT_FIELDS: dict[str, Field] = {
 """What a message or delta holds, and as what it is guarded."""
 
 CHUNK = frozenset(("id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"))
-_CHOICE = frozenset(("index", "delta", "text", "finish_reason", "logprobs"))
 _PLAIN = frozenset(("role", "name", "id", "tool_call_id", "object", "type", "index"))
 _TEXT_OF = {"function": "arguments", "custom": "input"}
 MOST_CHOICES = 128
@@ -40,6 +39,11 @@ def field_of(path: Path) -> Field:
     if name in ("tool_calls", "function_call"):
         return "arguments"
     return TEXT_FIELDS.get(name, "reasoning" if "reasoning" in name else "content")
+
+
+def without_tokens(choice: dict[str, Any]) -> dict[str, Any]:
+    """A choice without log-probabilities, which are dealt with by themselves."""
+    return {name: value for name, value in choice.items() if name != "logprobs"}
 
 
 class ChatReader:
@@ -77,7 +81,7 @@ class ChatReader:
             raise TargetError("the model's server sent choices that are none")
         if isinstance(chunk.get("usage"), dict):
             self._told.usage = chunk["usage"]
-        self._last = chunk if self.texts.free else without_prose(chunk, CHUNK)
+        self._last = self.texts.plain(chunk, "choices")
         ended = self._has_ended()
         out = await self._chunk(frame, chunk, choices)
         if self.texts.stopped:
@@ -134,12 +138,13 @@ class ChatReader:
 
     async def _choice(self, number: int, choice: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         """The choice as it may leave (itself where nothing changed, None where nothing is left), and a tail before it."""
-        given = self._of(choice)
+        plain = self.texts.plain(choice, "delta", "text", "logprobs")
+        given = self._of(plain)
         if not isinstance(given, dict):
             raise TargetError("the model's server sent a delta that is none")
         going = self._going.setdefault(number, True)
         delta = await self._delta(number, given)
-        finish, tail = choice.get("finish_reason"), dict[str, Any]()
+        finish, tail = plain.get("finish_reason"), dict[str, Any]()
         if finish and going:
             tail = await self._rest(number)
             self._going[number] = self.texts.stopped
@@ -148,8 +153,7 @@ class ChatReader:
         if self.texts.stopped:
             finish = None
         logprobs = self._logprobs(number, choice.get("logprobs"))
-        plain = choice if self.texts.free else without_prose(choice, _CHOICE)
-        if (delta, finish, logprobs) == (given, choice.get("finish_reason"), choice.get("logprobs")):
+        if (delta, finish, logprobs) == (given, plain.get("finish_reason"), plain.get("logprobs")):
             return plain, tail
         if not delta and not finish and not logprobs:
             return None, tail
@@ -165,7 +169,7 @@ class ChatReader:
             elif name == "function_call" and isinstance(value, dict):
                 if called := await self._called((number, name), value, "arguments"):
                     new[name] = called
-            elif name in _PLAIN or value is None or value == "" or isinstance(value, (bool, int, float)):
+            elif not value or isinstance(value, (bool, int, float)) or (name in _PLAIN and is_word(value)):
                 new[name] = value
             elif isinstance(value, str):
                 if text := await self.texts.feed((number, name), value, number, field_of((name,))):
@@ -186,7 +190,7 @@ class ChatReader:
                 key = (number, "tool_calls", call.get("index") or 0, name)
                 if called := await self._called(key, value, _TEXT_OF[name]):
                     new[name] = called
-            elif name in _PLAIN or name == "extra_content" or not value or self.texts.free:
+            elif not any(leaves({name: value})) or self.texts.free:
                 new[name] = value
         return new if new.keys() - {"index"} else {}
 

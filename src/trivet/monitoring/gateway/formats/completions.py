@@ -14,7 +14,7 @@ import msgspec
 from trivet.core.errors import TargetError
 from trivet.monitoring.gateway.formats import openai
 from trivet.monitoring.gateway.formats.chat import CHAT, Choices, Count, Fraction, Heat, Seed
-from trivet.monitoring.gateway.formats.choices import CHUNK, CompletionReader
+from trivet.monitoring.gateway.formats.choices import CHUNK, CompletionReader, without_tokens
 from trivet.monitoring.gateway.formats.shape import Ask, Closing, Open, Piece, Told
 from trivet.monitoring.gateway.formats.streaming import carried
 from trivet.monitoring.gateway.formats.texts import converted, leaves, replaced
@@ -71,7 +71,7 @@ class Completions:
         pieces = [
             Piece(text, "assistant", path, "assistant", number)
             for number, choice in enumerate(choices)
-            for path, text in leaves(choice, ("choices", number))
+            for path, text in leaves(without_tokens(choice), ("choices", number))
         ]
         rest = {name: value for name, value in reply.items() if name not in CHUNK}
         return (*pieces, *(Piece(text, "assistant", path, "assistant") for path, text in leaves(rest)))

@@ -16,7 +16,7 @@ from trivet.core.errors import TargetError
 from trivet.core.models.sse import Frame
 from trivet.monitoring.gateway.formats.shape import Field, Open, Path, Told
 from trivet.monitoring.gateway.formats.streaming import Texts, as_sent, event, failed, is_name, parsed
-from trivet.monitoring.gateway.formats.texts import leaves, replaced, without_prose
+from trivet.monitoring.gateway.formats.texts import leaves, replaced
 
 RESPONSE = frozenset(
     [
@@ -58,6 +58,9 @@ RESPONSE = frozenset(
     ]
 )
 """Fields of a response that hold no words of the model, or (`output`) are dealt with one by one."""
+
+
+_KEPT = RESPONSE - {"id", "object", "status", "model", "usage", "service_tier", "error", "incomplete_details"}
 
 
 class _Text(NamedTuple):
@@ -127,8 +130,9 @@ class ResponseReader:
             raise TargetError("the model's server sent a stream that is not of the responses format")
         out, new = await self._event(kind, data)
         if self.texts.stopped:
+            # A delta may still bring what was fit to leave; other events would repeat what the farewell says.
             self.over = True
-            return out
+            return out + self._numbered(new) if new and new.get("delta") and kind.endswith(".delta") else out
         if new is data and data.get("sequence_number") == self._number:
             self._number += 1
             out += as_sent(frame)
@@ -168,13 +172,14 @@ class ResponseReader:
         """What goes out before an event, and the event as it may leave: itself where nothing changed, None to drop it."""
         base, _, verb = kind.rpartition(".")
         if isinstance(data.get("response"), dict):
-            return await self._whole(kind, data, data["response"])
+            return await self._whole(kind, self.texts.plain(data, "response"), data["response"])
         if base in _TEXTS:
             text = _TEXTS[base]
-            path = _place(text.place, data)
+            name, path = "delta" if verb == "delta" else text.name, _place(text.place, data)
+            data = self.texts.plain(data, name)  # but for log-probabilities that are none
             if verb == "done":
                 return await self._text_done(text, path, data)
-            return b"", await self._delta("delta" if verb == "delta" else text.name, text.field, path, data)
+            return b"", await self._delta(name, text.field, path, data)
         for known, name, place in (
             ("response.output_item", "item", ()),
             ("response.content_part", "part", ("content", "content_index")),
@@ -182,6 +187,7 @@ class ResponseReader:
             ("response.output_text.annotation", "annotation", _ANNOTATION),
         ):
             if base == known and isinstance(data.get(name), dict):
+                data = self.texts.plain(data, name)
                 return await self._part(name, _place(place, data), data, done=verb == "done" or name == "annotation")
         if self.texts.free or not any(leaves(data)):
             return b"", data
@@ -273,7 +279,7 @@ class ResponseReader:
 
     async def _whole(self, kind: str, data: dict[str, Any], given: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
         """An event that holds the whole response."""
-        response, tail = given if self.texts.free else without_prose(given, RESPONSE), b""
+        response, tail = self.texts.plain(given, *_KEPT), b""
         output = response.get("output") or []
         if not isinstance(output, list) or not all(isinstance(item, dict) for item in output):
             raise TargetError("the model's server sent a response whose output is none")

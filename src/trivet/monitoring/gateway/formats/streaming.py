@@ -17,6 +17,7 @@ import msgspec
 from trivet.core.errors import Blocked, TargetError
 from trivet.core.models.sse import COMMENT, Frame, Frames
 from trivet.monitoring.gateway.formats.shape import Closing, Field, Open, Slot, Told, is_free
+from trivet.monitoring.gateway.formats.texts import without_prose
 
 KEEP_ALIVE = b": keep-alive\n\n"
 """Sent for every comment of the model's server; their words are not passed on."""
@@ -113,6 +114,10 @@ class Texts:
         if self._free is None:
             self._free = is_free(self._open(0, "content"))
         return self._free
+
+    def plain(self, value: dict[str, Any], *handled: str) -> dict[str, Any]:
+        """The value without texts but in the fields that the reader handles; itself where there are none."""
+        return value if self.free else without_prose(value, handled)
 
     async def feed(self, key: Hashable, delta: str, choice: int = 0, field: Field = "content") -> str:
         """What may leave now. Nothing, once anything has been stopped."""

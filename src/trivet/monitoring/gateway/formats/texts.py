@@ -12,7 +12,7 @@ strings under STRUCTURAL names hold no prose and are not read either.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -52,14 +52,11 @@ STRUCTURAL = frozenset(
         "encrypted_content",
         "signature",
         "thought_signature",
-        "extra_content",
         "mime_type",
         "media_type",
         "language",
         "created_by",
-        "result",
         "partial_image_b64",
-        "logprobs",
         "token",
         "obfuscation",
         "provider",
@@ -68,12 +65,12 @@ STRUCTURAL = frozenset(
         "native_finish_reason",
     ]
 )
-"""Names under which no prose stands: identifiers, kinds, opaque blobs. (`logprobs` are dealt with by themselves.)"""
+"""Names under which a reply has no prose: identifiers, kinds, opaque blobs. Whatever has white space in it is read all the same."""
 
 OPAQUE = frozenset(
     ["type", "encrypted_content", "signature", "thought_signature", "cache_control", "image_url", "partial_image_b64"]
 )
-"""Names under which even a client that means ill can put no prose that a model would read."""
+"""The few names under which a request has none, where whoever wrote it may mean ill."""
 
 UNREADABLE = frozenset(
     [
@@ -108,21 +105,32 @@ def converted(body: dict[str, Any], form: type[T]) -> T:
 
 
 def leaves(value: Any, path: Path = (), but: frozenset[str] = STRUCTURAL) -> Iterator[tuple[Path, str]]:
-    """Every text within a JSON value and where it stands, but for what stands under some names."""
+    """Every text within a JSON value and where it stands, but for words without white space under some names."""
     if isinstance(value, str):
         if value:
             yield path, value
     elif isinstance(value, dict):
         for name, inner in value.items():
-            if name not in but:
+            if not (name in but and is_word(inner)) and not _is_opaque(name, inner):
                 yield from leaves(inner, (*path, name), but)
     elif isinstance(value, list):
         for number, inner in enumerate(value):
             yield from leaves(inner, (*path, number), but)
 
 
-def without_prose(value: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
-    """The value without fields that nobody here knows and that hold text; itself where there are none."""
+def _is_opaque(name: str, value: Any) -> bool:
+    """Whether this is what is dealt with elsewhere (log-probabilities) or only its server can read (signed thoughts)."""
+    if name == "logprobs":
+        return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+    return name == "extra_content"
+
+
+def is_word(value: Any) -> bool:
+    return isinstance(value, str) and not any(map(str.isspace, value))
+
+
+def without_prose(value: dict[str, Any], known: Container[str]) -> dict[str, Any]:
+    """The value without fields that hold text, but for the known ones; itself where there are none."""
     strange = [name for name in value if name not in known and any(leaves({name: value[name]}))]
     return {name: inner for name, inner in value.items() if name not in strange} if strange else value
 
