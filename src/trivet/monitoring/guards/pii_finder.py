@@ -28,7 +28,7 @@ LONGEST = 400
 REACH = 512
 """Every finding but a private key is at most LONGEST characters and hangs on nothing farther away than this."""
 
-RUN = rb"[+(]?\d(?:[ .\-/()]{0,3}\d){6,}"
+RUN = rb"[+(]?\d(?:(?:[ .\-/]?\(?|\)[ .\-/]?| [/\-] )\d){6,}"
 # No digit or letter may touch a finding, nor a decimal point with a digit behind it.
 _LEFT, _RIGHT = r"(?<!\w)(?<!\d[.,\-/])", r"(?!\w)(?![.,\-/]\d)"
 _TOUCHES = re.compile(r"\w|[.,\-/]", re.ASCII)
@@ -173,6 +173,8 @@ def _outline(shape: str) -> str:
 # A card in its groups, or more digits at a stretch than a number has (E.164 and a prefix): dialling it leads nowhere.
 _NO_PHONE = re.compile(r"(?:0{4}([ -])0{4}\1(?:0{4}\1){1,2}0{1,4}|0{18,})[^\d \-.(+]?$")
 _ZEROS = str.maketrans("123456789", "000000000")
+# What is as sure as this leaves no room for a phone number in the same digits.
+_SURE = 0.75
 _HEAD = rb"\b[A-Za-z]{2}\d{2}[ -]?[A-Za-z0-9]"
 
 
@@ -249,13 +251,18 @@ class Finder:
 
     def _in_run(self, plain: str, start: int, end: int, words: Words) -> Iterator[Found]:
         shapes, callable_ = self._fit(plain[start : end + 1].translate(_ZEROS), words.all)
+        sure = []
         for shape in shapes:
             for first, last in _spans(shape, plain, start, end):
-                yield from self._scored(shape, first, last, plain, words)
+                for one in self._scored(shape, first, last, plain, words):
+                    yield one
+                    if one.score >= _SURE:
+                        sure.append((first, last))
         if callable_:
             bit = self.context.bits["PHONE_NUMBER"]
-            for first, last, score in phones(plain, start, end, self.regions):
-                yield Found(first, last, "PHONE_NUMBER", raised(score, words.lift(bit, first, last)))
+            for left, right in _gaps(start, end, sure):
+                for first, last, score in phones(plain, left, right, self.regions):
+                    yield Found(first, last, "PHONE_NUMBER", raised(score, words.lift(bit, first, last)))
 
     def _fit(self, outline: str, words: int) -> tuple[tuple[Shape, ...], bool]:
         """The shapes that can match in a run of this outline (its digits all zero), and whether it can be a phone number.
@@ -283,6 +290,15 @@ class Finder:
             end = _iban_end(plain, match.start())
             if end and iban(plain[match.start() : end]):
                 yield Found(match.start(), end, "IBAN_CODE", 1.0)
+
+
+def _gaps(start: int, end: int, taken: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """What is left of a run between what is taken of it."""
+    for first, last in sorted(taken):
+        if first > start:
+            yield start, first
+        start = max(start, last)
+    yield start, end
 
 
 def _iban_end(plain: str, start: int) -> int:

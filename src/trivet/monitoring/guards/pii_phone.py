@@ -23,13 +23,15 @@ REGIONS = tuple(_REGIONS.split())
 """Where a number without a country code may be dialled, unless the guard is told."""
 
 _TYPES = "fixed_line mobile toll_free premium_rate shared_cost personal_number voip pager uan voicemail"
-_SHAPE = re.compile(
-    r"(?<![\w+])(?:"
-    r"(?:\+|\(\+|00|011[ -])[1-9](?:[ .\-/()]{0,3}\d){6,14}"
-    r"|(?:1[ .-]?)?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[ .\-/])\d{3}[ .-]\d{4}(?!\d)"
-    r"|\(?\d(?:[ .\-/()]{0,2}\d){6,12}"
-    r")",
-    re.ASCII,
+_GAP = r"(?:[ .\-/]?\(?|\)[ .\-/]?| [/\-] )"
+# First what shows itself to be one, then whatever digits are left.
+_SHAPES = tuple(
+    re.compile(rf"(?<![\w+])(?:{shape})", re.ASCII)
+    for shape in (
+        rf"(?:\+|\(\+|00|011[ -])[1-9](?:{_GAP}\d){{6,14}}"
+        r"|(?:1[ .-]?)?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[ .\-/])\d{3}[ .-]\d{4}(?!\d)",
+        rf"\(?\d(?:{_GAP}\d){{6,12}}",
+    )
 )
 _DIGITS_AROUND = re.compile(r"\d[.,\-/:]$", re.ASCII)
 _NANP = re.compile(r"(?:\+?1[ .-]?|001[ .-]?)?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[ .\-/])\d{3}[ .-]\d{4}")
@@ -40,27 +42,47 @@ _YEARS = re.compile(r"(?:1[89]|20)\d\d(?:[ /-]{1,3}(?:1[89]|20)\d\d)*")
 
 def phones(flat: str, start: int, end: int, regions: tuple[str, ...]) -> Iterator[tuple[int, int, float]]:
     """The phone numbers in a run of digits, as (start, end, how sure)."""
+    stretches = [(start, end)]
+    for shape in _SHAPES:
+        left = []
+        for first, last in stretches:
+            at = first
+            for one in _of_shape(shape, flat, first, last, regions):
+                yield one
+                left.append((at, one[0]))
+                at = one[1]
+            left.append((at, last))
+        stretches = left
+
+
+def _of_shape(
+    shape: re.Pattern[str], flat: str, start: int, end: int, regions: tuple[str, ...]
+) -> Iterator[tuple[int, int, float]]:
     at = start
-    while match := _SHAPE.search(flat, at, end):
+    while end - at >= 7 and (match := shape.search(flat, at, end)):
         first, last = match.span()
-        if _DIGITS_AROUND.search(flat[max(0, first - 2) : first]):
-            at = _next_group(flat, first, last)
-            continue
         best, score = last, 0.0
-        for edge in _edges(flat, first, last):
-            if flat[edge : edge + 1].isalnum() and not _EXTENSION.match(flat, edge):
-                continue
-            if (here := rate(flat[first:edge], regions)) > score:
-                best, score = edge, here
-            if score >= 0.7:
-                break
+        if not _DIGITS_AROUND.search(flat[max(0, first - 2) : first]):
+            best, score = _rated(flat, first, last, regions)
         if score:
             extension = _EXTENSION.match(flat, best)
-            last = extension.end() if extension else best
-            yield first, last, score
-            at = last
+            at = extension.end() if extension else best
+            yield first, at, score
         else:
             at = _next_group(flat, first, last)
+
+
+def _rated(flat: str, start: int, end: int, regions: tuple[str, ...]) -> tuple[int, float]:
+    """The end that makes the likeliest number, and how likely it is."""
+    best, score = end, 0.0
+    for edge in _edges(flat, start, end):
+        if flat[edge : edge + 1].isalnum() and not _EXTENSION.match(flat, edge):
+            continue
+        if (here := rate(flat[start:edge], regions)) > score:
+            best, score = edge, here
+        if score >= 0.7:
+            break
+    return best, score
 
 
 def _edges(flat: str, start: int, end: int) -> Iterator[int]:
