@@ -1,0 +1,157 @@
+"""Words written otherwise: leetspeak, letters drawn from signs, letters spaced apart, words broken by signs.
+
+Each undoing is a view of the neighbourhoods where it changes anything (`patched`), so that the digits in an ordinary prompt cost
+little. Where a sign may stand for two letters there are two views: `leet` reads 1 as i, `leet-l` as l where a vowel is near.
+Letters set apart are put together in `joined`; where nothing tells which gaps are between words, `split` cuts them into the likeliest
+English ones. All of it is decided by the word and its neighbours, never by the far text.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Container, Iterator
+
+import numpy as np
+
+from trivet.monitoring.views.characters import SIGNS
+from trivet.monitoring.views.english import cut
+from trivet.monitoring.views.view import Change, View, patched
+
+# What a sign or digit stands for; where it may be one of two letters, the usual one.
+_LEET = {"0": "o", "1": "i", "2": "z", "3": "e", "4": "a", "5": "s", "6": "g", "7": "t", "8": "b", "9": "g"}
+_LEET |= {"@": "a", "$": "s", "!": "i", "|": "i", "+": "t", "(": "c", "<": "c"}
+_SIGNS_AT_THE_END = "@$!|+(<"
+_LETTER, _SIGN, _GAP = 97, 48, 32
+_CLASSES = bytes(
+    _GAP if c > 127 else _LETTER if chr(c).isalpha() else _SIGN if chr(c) in _LEET else _GAP for c in range(256)
+)
+# Letters drawn from several signs. `()` alone is a call in code: it counts between letters only, and beside another.
+_ART = {"|_|": "u", "|-|": "h", "|\\|": "n", "/\\/\\": "m", "|v|": "m", "\\/\\/": "w", "/\\": "a", "\\/": "v"}
+_ART |= {"|<": "k", "|)": "d", "|>": "p", "|3": "b", "|2": "r", "}{": "h", "><": "x", "()": "o"}
+_DRAWN = re.compile("|".join(re.escape(art) for art in sorted(_ART, key=len, reverse=True)))
+_BROKEN = re.compile(r"[-_.*~^·•+=/\\|]{1,2}(?=[^\W\d_])")
+_BREAKING = bytes(
+    _GAP if c > 127 else _LETTER if chr(c).isalpha() else _SIGN if chr(c) in "-_.*~^+=/\\|" else _GAP
+    for c in range(256)
+)
+_SIGN_BEYOND_ASCII = re.compile(f"[{''.join(map(chr, SIGNS))}]")
+_VOWELS = frozenset("aeiouy")
+
+
+def leet(view: View) -> Iterator[View]:
+    """Digits and signs read as letters, in words that hold a letter."""
+    text = view.text
+    if not text.isascii() and _SIGN_BEYOND_ASCII.search(text):
+        text = text.translate(SIGNS)
+    found = list(_mixed(text))
+    if found:
+        places = [i for start, end in found for i in range(start, end) if text[i] in _LEET]
+        yield patched(view, f"{view.name}+leet", [Change(i, i + 1, _LEET[text[i]]) for i in places])
+        if any(text[i] in "1!|" for i in places):
+            yield patched(view, f"{view.name}+leet-l", list(_with_l(text, found)))
+    elif text is not view.text and text != view.text:
+        yield View(f"{view.name}+leet", text, view)
+
+
+def _mixed(text: str) -> Iterator[tuple[int, int]]:
+    """Runs of letters, digits and signs in which a letter meets a digit or sign; signs at the end are punctuation."""
+    classes = text.encode("ascii", "replace").translate(_CLASSES)
+    codes = np.frombuffer(classes, np.uint8)
+    at = 0
+    for place in np.flatnonzero((codes[1:] ^ codes[:-1]) == _LETTER ^ _SIGN).tolist():
+        if place >= at:
+            start = max(at, classes.rfind(b" ", at, place) + 1)
+            at = classes.find(b" ", place)
+            end = at = at if at >= 0 else len(text)
+            while text[end - 1] in _SIGNS_AT_THE_END:
+                end -= 1
+            if classes.find(b"0", start, end) >= 0:
+                yield start, end
+
+
+def _with_l(text: str, found: list[tuple[int, int]]) -> Iterator[Change]:
+    """As `leet`, but 1, ! and | are l beside a vowel and i elsewhere: `ki11`, `p1an`."""
+    for start, end in found:
+        before = ""
+        for i in range(start, end):
+            letter = _LEET.get(text[i], text[i])
+            if text[i] in "1!|":
+                after = _LEET.get(text[i + 1], text[i + 1]) if i + 1 < end else ""
+                letter = "l" if before in _VOWELS or before == "l" or (after in _VOWELS and after != "i") else "i"
+            if text[i] in _LEET:
+                yield Change(i, i + 1, letter)
+            before = letter
+
+
+def drawn(view: View) -> View | None:
+    """Letters drawn from several signs: `p()i50|\\|`."""
+    found = [match for match in _DRAWN.finditer(view.text) if _in_a_word(view.text, *match.span())]
+    if all(match.group() == "()" for match in found):
+        return None
+    return patched(view, f"{view.name}+drawn", [Change(*match.span(), _ART[match.group()]) for match in found])
+
+
+def _in_a_word(text: str, start: int, end: int) -> bool:
+    before, after = text[start - 1 : start], text[end : end + 1]
+    return before.isalnum() and after.isalnum() if text[start:end] == "()" else before.isalnum() or after.isalnum()
+
+
+def joined(view: View, possible: Container[str]) -> Iterator[View]:
+    """`b o m b`, `b-o-m-b` and `bo.mb` without what stands between. A wider gap stays: it was between words. And, whatever the
+    gaps, letters set apart cut into the likeliest words."""
+    text = view.text
+    runs = list(_spaced(text)) if "spaced" in possible else []
+    drop = {a + 1: b for run in runs for a, b in itertools.pairwise(run) if b - a == 2}
+    if "broken" in possible:
+        drop.update(_breaks(text))
+    if drop:
+        yield patched(view, f"{view.name}+joined", [Change(a, b, "") for a, b in sorted(drop.items())])
+    if runs:
+        yield patched(view, f"{view.name}+split", [change for run in runs for change in _cut(text, run)])
+
+
+def _breaks(text: str) -> Iterator[tuple[int, int]]:
+    """One or two signs between letters."""
+    if not text.isascii():
+        yield from (m.span() for m in _BROKEN.finditer(text) if text[m.start() - 1 : m.start()].isalpha())
+        return
+    codes = np.frombuffer(text.encode().translate(_BREAKING), np.uint8)
+    for place in np.flatnonzero((codes[1:-1] == _SIGN) & (codes[:-2] == _LETTER) & (codes[2:] != _GAP)).tolist():
+        end = place + 2 if codes[place + 2] == _LETTER else place + 3
+        if end < len(codes) and codes[end] == _LETTER:
+            yield place + 1, end
+
+
+def _cut(text: str, run: list[int]) -> Iterator[Change]:
+    starts, at = set(), 0
+    letters = "".join(text[i] for i in run)
+    for word in cut(letters) if letters.isascii() else ():
+        starts.add(at)
+        at += len(word)
+    for number, (before, place) in enumerate(itertools.pairwise(run), start=1):
+        yield Change(before + 1, place, " " if number in starts else "")
+
+
+def _spaced(text: str) -> Iterator[list[int]]:
+    """Where three or more characters stand alone with at most three others between two."""
+    run: list[int] = []
+    for place in (*_alone(text).tolist(), len(text) + 5):
+        if run and place - run[-1] > 4:
+            if len(run) >= 3 and sum(text[i].isalpha() for i in run) >= 2:
+                yield run
+            run = []
+        run.append(place)
+
+
+def _alone(text: str) -> np.ndarray:
+    """Where a letter, digit or leet sign stands with neither beside it."""
+    if text.isascii():
+        inside = np.frombuffer(text.encode().translate(_CLASSES), np.uint8) != _GAP
+    else:
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        table = np.frombuffer(_CLASSES, np.uint8) != _GAP
+        far = (codes >= 0xC0) & ~((codes >= 0x2000) & (codes < 0x2C00)) & ~((codes >= 0x3000) & (codes < 0x3040))
+        inside = np.where(codes < 128, table[codes & 127], far)
+    edges = np.concatenate([[False], inside, [False]])
+    return np.flatnonzero(edges[1:-1] & ~edges[:-2] & ~edges[2:])
