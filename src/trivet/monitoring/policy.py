@@ -315,9 +315,10 @@ class _Walk:
 
     async def _together(self, seat: Seat, judged: Sequence[int]) -> dict[int, Verdict]:
         """Where the guard takes many texts together for less, its verdicts on all that are new."""
-        if seat.many is None or len(judged) < 2 or not seat.digest:
+        if seat.many is None or len(judged) < 2:
             return {}
-        fresh = [index for index in judged if self.memory.get(self._key(seat, index)) is None]
+        known = self.memory.get if seat.digest else lambda key: None
+        fresh = [index for index in judged if known(self._key(seat, index)) is None]
         if len(fresh) < 2:
             return {}
         found = await seat.judge_all([self.messages[index].content for index in fresh], (), "user")
@@ -337,7 +338,7 @@ class _Walk:
         return verdict
 
     def _keep(self, seat: Seat, index: int, verdict: Verdict) -> None:
-        if verdict.label != "error":
+        if seat.digest and verdict.label != "error":
             self.memory.keep(self._key(seat, index), verdict)
 
     def _key(self, seat: Seat, index: int) -> tuple[str, bytes]:
