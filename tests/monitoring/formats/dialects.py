@@ -7,8 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from stand_in import Client, Dialect, Script, Slot, events, sse
-
+from formats.stand_in import Client, Dialect, Script, Slot, events, sse
 from trivet.monitoring.gateway.formats.chat import CHAT
 from trivet.monitoring.gateway.formats.completions import COMPLETIONS
 from trivet.monitoring.gateway.formats.messages import MESSAGES
@@ -41,7 +40,10 @@ def chat_server(script: Script, *, logprobs: bool = False) -> Iterator[bytes]:
             yield _chunk(number, {name: text}, tokens=[text] if logprobs and name == "content" else None)
     for number in numbers:
         yield _chunk(number, {}, "stop")
-    yield sse({"id": "c1", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}})
+    usage = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
+    yield sse(
+        {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], "usage": usage}
+    )
     yield sse("[DONE]")
 
 

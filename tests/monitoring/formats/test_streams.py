@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from dialects import DIALECTS, chat_client, chat_server
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stand_in import Script, Slot, expected, run, sse
 
+from formats.dialects import DIALECTS, chat_client, chat_server
+from formats.stand_in import Script, Slot, expected, run, sse
 from trivet.core.errors import Blocked, TargetError
 
 DELTAS = st.sampled_from(

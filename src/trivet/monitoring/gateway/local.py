@@ -64,8 +64,8 @@ def _serves(ask: ChatRequest) -> None:
             raise Refused(400, f"The model behind this gateway takes no {name}.", param=name, code="unsupported")
 
 
-def estimated(text: str) -> int:
-    return math.ceil(len(text.encode("utf-8", "replace")) / 4)
+def estimated(*texts: str) -> int:
+    return sum(math.ceil(len(text.encode("utf-8", "replace")) / 4) for text in texts)
 
 
 class _Reply:
@@ -77,7 +77,7 @@ class _Reply:
             tuple(Message(openai.ROLES[message.role], text_of(message.content)) for message in ask.messages)
         )
         self.base = {"id": f"chatcmpl-{id}", "created": int(time.time()), "model": upstream.name}
-        self.written = 0
+        self.written: list[str] = []  # by choice
 
     def _samplings(self) -> list[Sampling]:
         first = self.ask.sampling(self.upstream.sampling)
@@ -86,17 +86,14 @@ class _Reply:
 
     def _usage(self) -> dict[str, int]:
         prompt = sum(4 + estimated(message.content) for message in self.conversation)
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": self.written,
-            "total_tokens": prompt + self.written,
-        }
+        written = estimated(*self.written)
+        return {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
 
     async def whole(self) -> dict[str, Any]:
         choices = []
         for number, sampling in enumerate(self._samplings()):
             text = (await self.upstream.model.reply(self.conversation, sampling)).content
-            self.written += estimated(text)
+            self.written.append(text)
             message = {"role": "assistant", "content": text, "refusal": None}
             choices.append({"index": number, "message": message, "logprobs": None, "finish_reason": "stop"})
         return {**self.base, "object": "chat.completion", "choices": choices, "usage": self._usage()}
@@ -105,13 +102,16 @@ class _Reply:
         counted = bool((self.ask.stream_options or {}).get("include_usage"))
         for number, sampling in enumerate(self._samplings()):
             opening: dict[str, str] = {"role": "assistant"}
+            said = []
             pieces = self._pieces(sampling)
             try:
                 async for piece in pieces:
                     yield self._chunk(number, {**opening, "content": piece})
-                    opening, self.written = {}, self.written + estimated(piece)
+                    opening = {}
+                    said.append(piece)
             finally:
                 await pieces.aclose()
+            self.written.append("".join(said))
             yield self._chunk(number, opening, "stop")
         if counted:
             yield event({**self.base, "object": "chat.completion.chunk", "choices": [], "usage": self._usage()})
