@@ -22,8 +22,8 @@ from trivet.core.models.scripted import Scripted
 from trivet.core.store.events import Store
 from trivet.core.verdicts import Verdict
 from trivet.monitoring.gateway.app import build_app
-from trivet.monitoring.gateway.chat import Settings
 from trivet.monitoring.gateway.serve import Serving
+from trivet.monitoring.gateway.settings import Settings
 from trivet.monitoring.guards.blocklist import Blocklist
 from trivet.monitoring.guards.format import JsonFormat
 from trivet.monitoring.guards.pii import Pii
@@ -245,13 +245,13 @@ def test_json_on_request() -> None:
         (b"{", None),
         (b"\xff\xfe", None),
         (b"[]", None),
-        (b'{"model": "scripted"}', None),
+        (b'{"model": "scripted"}', "messages"),
         (b'{"model": "scripted", "messages": []}', "messages"),
         (b'{"model": "scripted", "messages": "hi"}', "messages"),
         (b'{"model": "scripted", "messages": [{"role": "boss", "content": "x"}]}', "messages"),
         (b'{"model": "scripted", "messages": [{"role": "user", "content": 3}]}', "messages"),
         (b'{"model": "scripted", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}', "messages"),
-        (b'{"model": "scripted", "messages": [{"role": "user", "content": "x"}], "n": 2}', "n"),
+        (b'{"model": "scripted", "messages": [{"role": "user", "content": "x"}], "n": 0}', "n"),
         (b'{"model": "scripted", "messages": [{"role": "user", "content": "x"}], "temperature": 9}', "temperature"),
         (b'{"model": "scripted", "messages": [{"role": "user", "content": "\\ud800"}]}', None),
         (b"[" * 100_000, None),

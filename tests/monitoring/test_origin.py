@@ -11,8 +11,8 @@ import pytest
 from trivet.core.models.scripted import Scripted
 from trivet.core.store.events import Store
 from trivet.monitoring.gateway.app import build_app
-from trivet.monitoring.gateway.chat import Settings
 from trivet.monitoring.gateway.serve import Serving
+from trivet.monitoring.gateway.settings import Settings
 from trivet.monitoring.policy import Policy
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}

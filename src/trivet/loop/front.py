@@ -19,8 +19,8 @@ from trivet.core.protocols import Ground, Model
 from trivet.core.store.events import Store
 from trivet.loop.files import writing
 from trivet.monitoring.gateway.app import build_app
-from trivet.monitoring.gateway.chat import Settings
 from trivet.monitoring.gateway.serve import Serving
+from trivet.monitoring.gateway.settings import Settings
 from trivet.monitoring.guards.blocklist import Blocklist
 from trivet.monitoring.guards.classifier import ClassifierGuard, LightClassifier, train
 from trivet.monitoring.guards.pii import Pii

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -19,6 +19,9 @@ from trivet.core.store import schema
 
 BUSY_SECONDS = 15.0
 """How long a writer waits for another process's transaction before it gives up."""
+
+FOLD_SECONDS, FOLD_PAGES, PAGE_BYTES, LONG_LOG = 0.5, 1000, 4096, 64 << 20
+"""How often the log is looked at, the pages and the page's size from which it is folded in, and when it is long."""
 
 
 class Connections:
@@ -35,6 +38,7 @@ class Connections:
         """The thread whose transaction is open."""
         self._query = "?mode=ro" if readonly else ""
         self._writer: sqlite3.Connection | None = None
+        self._folder: sqlite3.Connection | None = None
         try:
             with self._explained():
                 if readonly:
@@ -125,6 +129,44 @@ class Connections:
                 raise
             finally:
                 self._owner = threading.get_ident() if inner else None
+
+    def folding(self) -> Callable[[], None]:
+        """Fold the log into the file from a thread of its own until the function that is returned is called.
+
+        SQLite lets the writer that crosses a thousand pages do it, and wait for the disk: whoever waits for that
+        transaction waits too. Here the writer never does. The log cannot start again from its beginning while new pages keep
+        coming, so once it is long the writer is kept out for the moment that the last few pages take.
+        """
+        stop = threading.Event()
+        thread = threading.Thread(target=self._fold, args=(stop,), name="trivet-store", daemon=True)
+        with self._lock, self._explained():
+            self._check_open()
+            assert self._writer is not None, "a store opened for reading has no log to fold"
+            self._writer.execute("PRAGMA wal_autocheckpoint = 0")
+            connection = self._connect()
+        self._folder = connection
+        thread.start()
+
+        def end() -> None:
+            stop.set()
+            thread.join()
+            with self._lock:
+                if self._writer is not None and not self._closed:
+                    self._writer.execute(f"PRAGMA wal_autocheckpoint = {FOLD_PAGES}")
+
+        return end
+
+    def _fold(self, stop: threading.Event) -> None:
+        log = self.path.with_name(self.path.name + "-wal")
+        connection = self._folder
+        assert connection is not None
+        while not stop.wait(FOLD_SECONDS):
+            with suppress(sqlite3.Error, OSError):
+                size = log.stat().st_size
+                if size > FOLD_PAGES * PAGE_BYTES:
+                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                if size > LONG_LOG:
+                    connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
 
     def close(self) -> None:
         with self._lock:

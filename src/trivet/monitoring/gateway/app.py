@@ -1,9 +1,10 @@
-"""The gateway as an ASGI application: OpenAI's routes in front of any model, reports by users, and the console.
+"""The gateway as an ASGI application: the APIs in front of any model, reports by users, what operators ask, the console.
 
     app = build_app(model, Policy.load("default"), store)
 
-Not covered yet: authentication (bind it to loopback or put it behind a proxy that asks for a key; the console has no
-login either), tools, several choices, the Responses and embeddings routes, rate limits.
+Routes of the APIs are raw ASGI; only the console's pages are Starlette's, and they are loaded when there is a console.
+
+Not covered: who may reach the port at all. Without keys anybody who can is served, so keep it on loopback then.
 """
 
 from __future__ import annotations
@@ -11,134 +12,150 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
 
 from trivet.core.errors import StoreError
-from trivet.core.events import Complaint, Exchange
 from trivet.core.protocols import Model
 from trivet.core.store.events import Store
-from trivet.monitoring.gateway.chat import Gateway, Settings, limited_body
+from trivet.monitoring.gateway import about
+from trivet.monitoring.gateway.call import Call, Gone
+from trivet.monitoring.gateway.formats.shape import Format, Upstream
+from trivet.monitoring.gateway.keys import Keyring, Scope
+from trivet.monitoring.gateway.moderation import moderate
 from trivet.monitoring.gateway.origin import OwnOrigin
-from trivet.monitoring.gateway.wire import Refused, ReportRequest, parsed
-from trivet.monitoring.guards.pii import masked
+from trivet.monitoring.gateway.pipeline import Gateway, One, Policies
+from trivet.monitoring.gateway.routes import FORMATS, speaking
+from trivet.monitoring.gateway.settings import Settings
+from trivet.monitoring.gateway.wire import Refused
 from trivet.monitoring.policy import Policy
 from trivet.monitoring.recorder import Recorder
-from trivet.monitoring.web.console import console_routes
 
+Handler = Callable[[Call], Awaitable[None]]
 _log = logging.getLogger("trivet.monitoring")
 
 
 def build_app(
-    model: Model,
-    policy: Policy,
+    model: Model | Upstream | Mapping[str, Upstream],
+    policy: Policy | Policies,
     store: Store | None = None,
     *,
     model_name: str = "",
     settings: Settings | None = None,
     pseudonym_key: bytes = b"",
-) -> Starlette:
-    """The gateway. Without a store nothing is recorded and there is no console. Without a key, pseudonyms last as long
-    as the application does."""
+    keyring: Keyring | None = None,
+    share: float = 1.0,
+) -> App:
+    """The gateway in front of a model, an upstream, or several upstreams by the names that clients ask for.
+
+    Without a store nothing is recorded and there is no console. Without a pseudonym key, pseudonyms last as long as the
+    application does. `share` is this worker's part of the keys' limits."""
     settings = settings or Settings()
-    recorder = Recorder(store, durable=settings.durable) if store else None
-    name = model_name or str(getattr(model, "name", "model"))
-    gateway = Gateway(model, name, policy, recorder, settings, pseudonym_key or secrets.token_bytes(32))
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        if recorder:
-            recorder.start()
-        try:
-            yield
-        finally:
-            if recorder:
-                try:
-                    await asyncio.to_thread(recorder.close)
-                except StoreError as error:
-                    _log.error("%s", error)  # the server would print a traceback, and every client has been told
-
-    routes: list[BaseRoute] = [
-        Route("/v1/chat/completions", gateway.chat, methods=["POST"]),
-        *_about(gateway),
-    ]
-    if store:
-        routes.append(Route("/v1/reports", _reports(gateway, store), methods=["POST"]))
-        routes += console_routes(store, gateway) if settings.console else []
-    handlers = {Refused: _refused, HTTPException: _http_error, Exception: _bug}
-    ours = Middleware(OwnOrigin, hosts=settings.hosts)
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers, middleware=[ours])
-    app.state.gateway = gateway
-    return app
+    most = settings.max_waiting_events
+    recorder = Recorder(store, durable=settings.durable, most=most) if store else None
+    policies: Policies = One(policy) if isinstance(policy, Policy) else policy
+    secret = pseudonym_key or secrets.token_bytes(32)
+    models = {name: speaking(upstream) for name, upstream in _upstreams(model, model_name, settings).items()}
+    gateway = Gateway(models, policies, recorder, settings, secret, keyring=keyring, share=share)
+    return App(gateway, store)
 
 
-def _about(gateway: Gateway) -> list[BaseRoute]:
-    """Which model there is, and whether all is well."""
+def _upstreams(model: Any, name: str, settings: Settings) -> Mapping[str, Upstream]:
+    if isinstance(model, Mapping):
+        return model
+    if hasattr(model, "send"):
+        return {name or model.name: model}
+    from trivet.monitoring.gateway.local import LocalUpstream
 
-    async def models(request: Request) -> Response:
-        row = {"id": gateway.name, "object": "model", "created": 0, "owned_by": "trivet"}
-        return JSONResponse({"object": "list", "data": [row]})
+    name = name or str(getattr(model, "name", "model"))
+    return {name: LocalUpstream(model, name, settings.sampling)}
 
-    async def model(request: Request) -> Response:
-        if request.path_params["name"] != gateway.name:
-            raise Refused(404, "The model does not exist here.", param="model", code="model_not_found")
-        return JSONResponse({"id": gateway.name, "object": "model", "created": 0, "owned_by": "trivet"})
 
-    async def healthz(request: Request) -> Response:
-        failing = bool(gateway.recorder and gateway.recorder.failure)
-        body = {
-            "status": "degraded" if failing else "ok",
-            "model": gateway.name,
-            "policy": gateway.policy.name,
-            "policy_version": gateway.policy.version,
-            "recording": "off" if gateway.recorder is None else ("failing" if failing else "ok"),
-            "unrecorded": gateway.unrecorded,
+class App:
+    """The application: finds the route, keeps out whom the origin rule keeps out, and lives and ends with the server."""
+
+    def __init__(self, gateway: Gateway, store: Store | None) -> None:
+        self.gateway = gateway
+        self._origin = OwnOrigin(gateway.settings.hosts)
+        self._routes: dict[str, dict[str, Handler]] = {
+            format.route: {"POST": _api(gateway, format, scope)} for format, scope in FORMATS
         }
-        return JSONResponse(body, 503 if failing and gateway.settings.on_record_failure == "closed" else 200)
+        self._routes["/v1/moderations"] = {"POST": partial(moderate, gateway)}
+        self._routes |= about.routes(gateway, store)
+        self._console: Any = None
+        if store and gateway.settings.console:
+            from trivet.monitoring.web.console import console
 
-    return [
-        Route("/v1/models", models),
-        Route("/v1/models/{name:path}", model),
-        Route("/healthz", healthz),
-    ]
+            self._console = console(store, gateway)
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._life(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
 
-def _reports(gateway: Gateway, store: Store) -> Callable[[Request], Awaitable[Response]]:
-    """Users complain about an exchange by the id in its `x-trivet-exchange` header."""
+    async def _http(self, scope: Any, receive: Any, send: Any) -> None:
+        call = Call(scope, receive, send)
+        try:
+            if fault := self._origin.fault(call.headers):
+                raise fault
+            methods = self._routes.get(call.path)
+            if methods is None and call.path.startswith("/v1/models/"):
+                methods = {"GET": about.one_model(self.gateway)}
+            if methods is None:
+                await self._elsewhere(call, scope, receive, send)
+                return
+            handler = methods.get(call.method) or (methods.get("GET") if call.method == "HEAD" else None)
+            if handler is None:
+                refusal = Refused(405, f"{call.path} takes {' and '.join(methods)}, not {call.method}.")
+                refusal.headers["allow"] = ", ".join(methods)
+                raise refusal
+            await handler(call)
+        except Refused as refusal:
+            await call.reply(refusal.status, about.error(refusal), refusal.headers)
+        except Gone:
+            pass
 
-    async def reports(request: Request) -> Response:
-        report: ReportRequest = parsed(await limited_body(request, gateway.settings.max_body_bytes), ReportRequest)
-        about = await asyncio.to_thread(store.get, report.exchange)
-        if not isinstance(about, Exchange):
-            raise Refused(
-                404, "There is no such exchange; give the id of the header x-trivet-exchange.", param="exchange"
+    async def _elsewhere(self, call: Call, scope: Any, receive: Any, send: Any) -> None:
+        if self._console is None or not (call.path == "/" or call.path.startswith("/console")):
+            where = (
+                f"{call.method} {call.path}: there is no such route. See GET /healthz and POST /v1/chat/completions."
             )
-        comment = {"full": report.comment, "none": "", "masked": masked(report.comment)}[gateway.settings.record]
-        complaint = Complaint(exchange=about.id, reason=report.reason, comment=comment, run=about.run)
-        await gateway.keep(complaint)
-        return JSONResponse({"id": complaint.id, "object": "report", "exchange": about.id}, 201)
+            raise Refused(404, where)
+        about.console_key(self.gateway, call)
+        await self._console(scope, receive, send)
 
-    return reports
+    async def _life(self, receive: Any, send: Any) -> None:
+        gateway = self.gateway
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                gateway.draining = False
+                if gateway.recorder:
+                    gateway.recorder.start()
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self._end()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _end(self) -> None:
+        gateway = self.gateway
+        for upstream in gateway.models.values():
+            if close := getattr(upstream, "aclose", None):
+                await close()
+        if gateway.recorder:
+            try:
+                await asyncio.to_thread(gateway.recorder.close)
+            except StoreError as error:
+                _log.error("%s", error)  # every client has been told
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
-    return error.response()
+def _api(gateway: Gateway, format: Format, scope: Scope) -> Handler:
+    async def answer(call: Call) -> None:
+        await gateway.serve(call, format, scope)
 
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    hint = f"{request.method} {request.url.path}: {error.detail}. See GET /healthz and POST /v1/chat/completions."
-    return Refused(error.status_code, hint).response(error.headers)
-
-
-async def _bug(request: Request, error: Exception) -> Response:
-    """A fault of ours: logged by the server with its trace, told to the client without it."""
-    return Refused(500, "The gateway failed; its log says why.", kind="server_error", code="internal_error").response()
+    return answer

@@ -6,13 +6,14 @@ import contextlib
 import errno
 import socket
 import threading
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
 
 from trivet.core.errors import TrivetError, UserError
+from trivet.monitoring.gateway.connection import Connection, Patience
 
 START_SECONDS = 30.0
 DRAIN_SECONDS = 10
@@ -25,7 +26,7 @@ class Serving:
         httpx.get(f"{server.url}/healthz")
     """
 
-    def __init__(self, app: ASGIApp, port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(self, app: Any, port: int = 0, host: str = "127.0.0.1") -> None:
         self._socket = listen(host, port)
         self.host, self.port = self._socket.getsockname()[:2]
         self._server = uvicorn.Server(_config(app))
@@ -75,18 +76,23 @@ class Serving:
             self._ready.set()
 
 
-def run(app: ASGIApp, listening: socket.socket) -> None:
+def run(app: Any, listening: socket.socket) -> None:
     """Serve on a socket of `listen` until interrupted; what is under way is finished and recorded."""
     with contextlib.suppress(KeyboardInterrupt):
         # uvicorn stops in order at the first interrupt and then raises it once more.
         uvicorn.Server(_config(app)).run(sockets=[listening])
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; a port that cannot be had is the user's to change."""
+def listen(host: str, port: int, *, shared: bool = False, only_hold: bool = False) -> socket.socket:
+    """A listening socket; a port that cannot be had is the user's to change.
+
+    `shared` lets several processes listen on it, each with a socket of its own; `only_hold` takes the port and does not
+    listen, for their parent, or the kernel would deal connections to a process that serves none."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listening.bind((host, port))
     except (OSError, OverflowError) as error:
@@ -94,13 +100,19 @@ def listen(host: str, port: int) -> socket.socket:
         taken = getattr(error, "errno", None) == errno.EADDRINUSE
         why = f"port {port} on {host} is in use" if taken else f"cannot listen on {host}:{port}: {error}"
         raise UserError(f"{why}; choose another with --port (0 takes any free one)") from error
-    listening.listen(2048)
+    if not only_hold:
+        listening.listen(2048)
     return listening
 
 
-def _config(app: ASGIApp) -> uvicorn.Config:
+def _config(app: Any) -> uvicorn.Config:
+    gateway = getattr(app, "gateway", None)
+    patience = gateway.settings.patience if gateway else Patience()
     return uvicorn.Config(
         app,
+        http=partial(Connection, patience=patience),  # type: ignore[arg-type]
+        interface="asgi3",
+        proxy_headers=False,
         log_level="warning",
         access_log=False,
         lifespan="on",

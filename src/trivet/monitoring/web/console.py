@@ -1,7 +1,8 @@
 """The console: a live page and the review queue. Server-rendered, self-contained, everything escaped.
 
 Pages carry a content security policy that allows their own inline script and style and nothing else. A label is posted
-as a form and taken only from the same origin. There is no login: whoever reaches the port can read and label.
+as a form and taken only from the same origin. Where the gateway asks for
+keys it asks here for one of the scope `admin`; without keys whoever reaches the port can read and label.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from jinja2 import Environment, PackageLoader, select_autoescape
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -25,12 +28,30 @@ from trivet.monitoring.gateway.wire import Refused
 from trivet.monitoring.reviews import LABELS, label, review_queue
 
 if TYPE_CHECKING:
-    from trivet.monitoring.gateway.chat import Gateway
+    from trivet.monitoring.gateway.pipeline import Gateway
 
 SHOWN = 50
 SPAN = 600.0
 SAMPLE = 2000
 MAX_FORM = 16384
+
+
+def console(store: Store, gateway: Gateway) -> Starlette:
+    """The pages as an application of their own; who may see them is the gateway's affair."""
+    return Starlette(
+        routes=console_routes(store, gateway),
+        exception_handlers={Refused: _refused, HTTPException: _http_error},
+    )
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return error.response()
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return Refused(error.status_code, f"{request.method} {request.url.path}: {error.detail}.").response(error.headers)
 
 
 def console_routes(store: Store, gateway: Gateway) -> list[BaseRoute]:

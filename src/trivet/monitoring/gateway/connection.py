@@ -1,0 +1,409 @@
+"""HTTP/1.1 on the client's side: one asyncio protocol per connection, httptools for the bytes, ASGI for the application.
+
+uvicorn keeps what it is good at (sockets, signals, lifespan, drain) and takes this class as its `http` protocol. It is
+here because uvicorn's own has no clock for slow clients, tells an application of a hang-up only when asked, and does more
+for each request than a gateway needs. Each connection has one timer, moved and not renewed:
+
+- head and body must come within `read_seconds`, and a head is at most `max_head_bytes` long;
+- a client that does not read what it asked for is dropped after `write_seconds`;
+- an idle connection is closed after `idle_seconds`.
+
+`scope["trivet.gone"]` takes a function that is called when the client hangs up before it has the whole response.
+
+Not covered: HTTP/2, TLS to clients (put a proxy in front), WebSockets, trailers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import httptools
+
+_log = logging.getLogger("trivet.monitoring")
+_STATUS = {
+    code: f"HTTP/1.1 {code} {http.HTTPStatus(code).phrase if code in set(http.HTTPStatus) else ''}\r\n".encode()
+    for code in range(100, 600)
+}
+_HIGH_WATER = 1 << 16
+_DISCARD = 1 << 24
+"""How much of a body nobody wants is read so that the refusal arrives, instead of being lost in a reset."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a connection waits for its client, and how long a head may be."""
+
+    read_seconds: float = 30.0
+    write_seconds: float = 30.0
+    idle_seconds: float = 75.0
+    max_head_bytes: int = 1 << 16
+
+
+class Connection(asyncio.Protocol):
+    """A client's connection. Requests that are sent ahead wait their turn."""
+
+    def __init__(
+        self,
+        config: Any,
+        server_state: Any,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        patience: Patience = Patience(),
+    ) -> None:
+        if not config.loaded:
+            config.load()
+        self.app = config.loaded_app
+        self.loop = _loop or asyncio.get_event_loop()
+        self.state, self.patience = server_state, patience
+        self.parser = httptools.HttpRequestParser(self)
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self.cycle: Cycle | None = None
+        self.waiting: deque[Cycle] = deque()
+        self.closed = False
+        self._server: Any = None
+        self._client: Any = None
+        self._head = 0
+        self._coming: Cycle | None = None
+        """The request whose body is being read, which may be ahead of the one being answered."""
+        self._reading = True
+        self._writable: asyncio.Future[None] | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # The transport
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.state.connections.add(self)
+        self._server, self._client = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+        self._expect(self.patience.read_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self.state.connections.discard(self)
+        if self._timer:
+            self._timer.cancel()
+        self.resume_writing()
+        for cycle in (self.cycle, *self.waiting):
+            if cycle:
+                cycle.hang_up()
+        self.waiting.clear()
+
+    def data_received(self, data: bytes) -> None:
+        if self._coming is None:
+            if not self._head:
+                self._expect(self.patience.read_seconds)
+            self._head += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            if self._coming or self.cycle:  # the offer of another protocol is declined by answering in this one
+                (self._coming or self.cycle).keep_alive = False  # type: ignore[union-attr]
+        except httptools.HttpParserError:
+            self._refuse(400, b"The request is not valid HTTP/1.1.")
+            return
+        if self._coming is None and self._head > self.patience.max_head_bytes:
+            self._refuse(431, b"The request's head is too long.")
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        if self._writable is None:
+            self._writable = self.loop.create_future()
+            self._expect(self.patience.write_seconds)
+
+    def resume_writing(self) -> None:
+        if self._writable is not None:
+            self._deadline = 0.0
+            if not self._writable.done():
+                self._writable.set_result(None)
+            self._writable = None
+
+    async def drained(self) -> None:
+        if self._writable is not None:
+            await asyncio.shield(self._writable)
+
+    def shutdown(self) -> None:
+        """uvicorn asks for it when it is to stop: idle connections close, others after the answer that is under way."""
+        if self.cycle is None:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
+
+    # The clock
+
+    def _expect(self, seconds: float) -> None:
+        """Something must happen within so many seconds. The timer that runs is kept: it looks again when it fires."""
+        self._deadline = self.loop.time() + seconds
+        if self._timer is None:
+            self._timer = self.loop.call_at(self._deadline, self._tick)
+        elif self._timer.when() > self._deadline + 1.0:
+            self._timer.cancel()
+            self._timer = self.loop.call_at(self._deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self.closed or not self._deadline:
+            return
+        if self._deadline > self.loop.time():
+            self._timer = self.loop.call_at(self._deadline, self._tick)
+        elif (self._coming is None and self._head and self.cycle is None) or (
+            self._coming is not None and self.cycle is self._coming and not self.cycle.started and not self._writable
+        ):
+            self._refuse(408, b"The request did not come in time.")
+        else:
+            self.transport.abort()
+
+    def _refuse(self, status: int, why: bytes) -> None:
+        """An answer without an application, after which nothing more is read."""
+        if not self.transport.is_closing():
+            if self.cycle is None or not self.cycle.started:
+                head = b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+                self.transport.write(_STATUS[status] + head % len(why) + why)
+            self.transport.close()
+
+    # The parser
+
+    def on_message_begin(self) -> None:
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        url = self._url
+        if not url.startswith(b"/"):  # absolute form, or `*`
+            parts = httptools.parse_url(url)
+            url = (parts.path or b"/") + (b"?" + parts.query if parts.query else b"")
+        raw, _, query = url.partition(b"?")
+        path = raw.decode("ascii", "replace")
+        version = self.parser.get_http_version()
+        cycle = Cycle(self, version != "1.0" and self.parser.should_keep_alive())
+        cycle.scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": version,
+            "method": self.parser.get_method().decode("ascii"),
+            "scheme": "http",
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw,
+            "query_string": query,
+            "root_path": "",
+            "headers": self._headers,
+            "server": self._server,
+            "client": self._client,
+            "state": {},
+            "trivet.gone": cycle.on_gone,
+        }
+        cycle.expects = any(n == b"expect" and v.lower() == b"100-continue" for n, v in self._headers)
+        self._coming, self._head = cycle, 0
+        if self.cycle is None:
+            self._start(cycle)
+        else:
+            self.waiting.append(cycle)
+            self.pause_reading()
+
+    def on_body(self, body: bytes) -> None:
+        if self._coming is not None and self._coming.feed(body) > _HIGH_WATER:
+            self.pause_reading()
+
+    def on_message_complete(self) -> None:
+        cycle, self._coming = self._coming, None
+        if cycle is not None:
+            self._deadline = 0.0
+            cycle.complete = True
+            cycle.wake()
+            if cycle.over:
+                self.next()
+
+    def pause_reading(self) -> None:
+        if self._reading and not self.transport.is_closing():
+            self._reading = False
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._reading and not self.waiting and not self.transport.is_closing():
+            self._reading = True
+            self.transport.resume_reading()
+
+    # One request after another
+
+    def _start(self, cycle: Cycle) -> None:
+        self.cycle = cycle
+        task = self.loop.create_task(cycle.run(self.app))
+        self.state.tasks.add(task)
+        task.add_done_callback(self.state.tasks.discard)
+
+    def next(self) -> None:
+        """The answer is out and the request read to its end: go on, or close."""
+        done, self.cycle = self.cycle, None
+        self.state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if done is not None and not done.keep_alive:
+            self.transport.close()
+            return
+        if self.waiting:
+            self._start(self.waiting.popleft())
+        else:
+            self._expect(self.patience.idle_seconds)
+        self.resume_reading()
+
+
+class Cycle:
+    """One request and its response, as ASGI sees them."""
+
+    __slots__ = (
+        "_gone", "_held", "_size", "_waiter", "chunked", "complete", "connection", "delivered", "expects", "gone",
+        "headless", "keep_alive", "over", "scope", "start", "started",
+    )  # fmt: skip
+
+    def __init__(self, connection: Connection, keep_alive: bool) -> None:
+        self.connection, self.keep_alive = connection, keep_alive
+        self.scope: dict[str, Any] = {}
+        self.complete = self.delivered = self.expects = False
+        self.started = self.over = self.gone = self.chunked = self.headless = False
+        self.start: dict[str, Any] = {}
+        self._held: list[bytes] = []
+        self._size = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._gone: Callable[[], None] | None = None
+
+    def feed(self, body: bytes) -> int:
+        """More of the body; says how much of it waits to be taken."""
+        self._size += len(body)
+        if self.over:  # the answer is out already: read on so that it arrives, but not for ever
+            if self._size > _DISCARD:
+                self.connection.transport.close()
+            return 0
+        self._held.append(body)
+        self.wake()
+        return self._size
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def on_gone(self, call: Callable[[], None] | None) -> None:
+        self._gone = call
+        if self.gone and call:
+            call()
+
+    def hang_up(self) -> None:
+        if not self.over:
+            self.gone = True
+            self.wake()
+            if self._gone:
+                self._gone()
+
+    async def receive(self) -> dict[str, Any]:
+        while not (self._held or (self.complete and not self.delivered)):
+            if self.gone or self.over:
+                return {"type": "http.disconnect"}
+            if self.expects and not self.started:
+                self.expects = False
+                self.connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._waiter = self.connection.loop.create_future()
+            await self._waiter
+            self._waiter = None
+        body = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+        self._held.clear()
+        self._size, self.delivered = 0, self.complete
+        self.connection.resume_reading()
+        return {"type": "http.request", "body": body, "more_body": not self.complete}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if self.gone or self.over:
+            return
+        if message["type"] == "http.response.start":
+            self.start = message
+        elif message["type"] == "http.response.body":
+            self._write(message.get("body", b""), message.get("more_body", False))
+            if self.connection._writable is not None:
+                await self.connection.drained()
+
+    def _write(self, body: bytes, more: bool) -> None:
+        out = []
+        if not self.started:
+            out += self._header(None if more else len(body))
+            self.started = True
+        if not self.headless:
+            if not self.chunked:
+                out.append(body)
+            elif body:
+                out += [b"%x\r\n" % len(body), body, b"\r\n"]
+            if self.chunked and not more:
+                out.append(b"0\r\n\r\n")
+        self.connection.transport.write(b"".join(out))
+        if not more:
+            self._finish()
+
+    def _finish(self) -> None:
+        self.over = True
+        self._held.clear()
+        self._gone = None
+        if self.complete:
+            self.connection.next()
+        else:
+            self.connection._expect(self.connection.patience.read_seconds)
+            self.connection.resume_reading()
+
+    def _header(self, length: int | None) -> list[bytes]:
+        status = self.start["status"]
+        out = [_STATUS[status]]
+        for name, value in self.connection.state.default_headers:
+            out += [name, b": ", value, b"\r\n"]
+        sized = False
+        for name, value in self.start.get("headers", ()):
+            name = name.lower()
+            if name == b"content-length":
+                sized = True
+            elif name == b"transfer-encoding" or (name == b"connection" and value.lower() != b"close"):
+                continue
+            elif name == b"connection":
+                self.keep_alive = False
+                continue
+            out += [name, b": ", value, b"\r\n"]
+        bodiless = status < 200 or status in (204, 304)
+        self.headless = bodiless or self.scope["method"] == "HEAD"
+        if not sized and not bodiless:
+            if length is not None:
+                out.append(b"content-length: %d\r\n" % length)
+            elif self.scope["http_version"] == "1.1":
+                self.chunked = True
+                out.append(b"transfer-encoding: chunked\r\n")
+            else:
+                self.keep_alive = False
+        out.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
+        return out
+
+    async def run(self, app: Any) -> None:
+        """The application on this request. What it lets fall is logged; a response that never began becomes a 500."""
+        try:
+            await app(self.scope, self.receive, self.send)
+            fault = "" if self.over or self.gone else "The application ended without a whole response."
+        except asyncio.CancelledError:
+            self.connection.transport.abort()  # the server stops and the drain is over
+            raise
+        except Exception:
+            _log.exception("the gateway failed on %s %s", self.scope["method"], self.scope["path"])
+            fault = "The gateway failed; its log says why."
+        if fault and not self.over and not self.gone:
+            if self.started:
+                self.connection.transport.abort()  # the client must not take a part for the whole
+                return
+            self.keep_alive = False
+            self.start = {"status": 500, "headers": [(b"content-type", b"text/plain; charset=utf-8")]}
+            self._write(fault.encode(), False)

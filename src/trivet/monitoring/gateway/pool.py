@@ -1,0 +1,387 @@
+"""HTTP/1.1 to an upstream: kept connections, httptools for the bytes, one future for each answer.
+
+A thin client because the client is what makes gateways slow (httpx costs a core two hundred requests a second where this
+does thousands). A whole answer is one future; a streamed one is an iterator that stops reading from the socket while
+nobody takes its pieces. Three clocks run on one timer of the connection: connecting, the wait for the first byte, and
+the silence between bytes.
+
+Not covered: HTTP/2, proxies of the environment, compressed answers (we ask for none), redirects (a key would travel
+with them; they are passed on as the answer they are).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httptools
+
+from trivet.core.errors import TargetError, UserError
+
+_HIGH_WATER = 1 << 18
+
+
+class Unreached(TargetError):  # noqa: N818
+    """The request did not get there, so that sending it again is safe."""
+
+
+class Late(TargetError):  # noqa: N818
+    """The upstream did not answer in time."""
+
+
+@dataclass(frozen=True)
+class Waits:
+    """The clocks and bounds of a pool."""
+
+    connect_seconds: float = 5.0
+    first_byte_seconds: float = 120.0
+    silent_seconds: float = 60.0
+    keep_seconds: float = 15.0
+    """An idle connection is not used again after so long: many servers close theirs soon after."""
+    max_bytes: int = 64 << 20
+    max_connections: int = 1000
+
+
+class Reply:
+    """What came back: status and headers at once; the body whole, or in pieces as an async iterator."""
+
+    __slots__ = ("body", "headers", "line", "status")
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes, line: Line | None = None) -> None:
+        self.status, self.headers, self.body, self.line = status, headers, body, line
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await self.line.piece() if self.line else b""
+        if not piece:
+            self.line = None  # it may already answer somebody else
+            raise StopAsyncIteration
+        return piece
+
+    async def aclose(self) -> None:
+        """Stop reading; an answer that has not ended costs its connection."""
+        if self.line:
+            self.line.abandon()
+            self.line = None
+
+
+class Line(asyncio.Protocol):
+    """One connection to the upstream."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool, self.loop, self.waits = pool, pool.loop, pool.waits
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self.closed = False
+        self.used = 0
+        self.since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
+        self._clear()
+
+    def _clear(self) -> None:
+        self.answer: asyncio.Future[Reply] | None = None
+        self.pieces: deque[bytes] = deque()
+        self.waiter: asyncio.Future[None] | None = None
+        self.fault: TargetError | None = None
+        self.streams = self.streaming = self.ended = self.paused = self.began = self.keeps = False
+        self.size = self.held = 0
+        self.headers: dict[str, str] = {}
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def ask(self, data: bytes, *, stream: bool) -> asyncio.Future[Reply]:
+        """Send a request on this connection, which must be idle."""
+        self._clear()
+        self.parser = httptools.HttpResponseParser(self)
+        self.answer = self.loop.create_future()
+        self.streams = stream
+        self.used += 1
+        self._within(self.waits.first_byte_seconds)
+        self.transport.write(data)
+        return self.answer
+
+    # What the transport tells
+
+    def data_received(self, data: bytes) -> None:
+        if self.answer is None or self.ended:
+            self.close()  # nobody asked
+            return
+        self.began = True
+        self.size += len(data)
+        if self.size > self.waits.max_bytes:
+            self._fail(TargetError(f"{self.pool} sent more than {self.waits.max_bytes} bytes"))
+            return
+        try:
+            self.parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._fail(self.fault or TargetError(f"{self.pool} did not answer in HTTP: {type(error).__name__}"))
+            return
+        if not self.ended:
+            self._deadline = self.loop.time() + self.waits.silent_seconds
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        if self._timer:
+            self._timer.cancel()
+        self.pool.gone(self)
+        if self.answer is None or self.ended:
+            return
+        if (
+            self.began
+            and "content-length" not in self.headers
+            and "transfer-encoding" not in self.headers
+            and exc is None
+        ):
+            if self.streaming or self.headers:
+                self.on_message_complete()  # a body that ends with its connection
+                return
+        if not self.began:
+            # A kept connection that closes under a request was closed before the request came: the server's idle clock.
+            kind = Unreached if self.used > 1 else TargetError
+            self._fail(kind(f"{self.pool} closed the connection without an answer"))
+        else:
+            self._fail(TargetError(f"{self.pool} broke off its answer"))
+
+    # What the parser tells
+
+    def on_message_begin(self) -> None:
+        self.headers = {}
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        status = self.parser.get_status_code()
+        if status < 200:
+            return
+        if self.headers.get("content-encoding", "identity") != "identity":
+            self.fault = TargetError(f"{self.pool} sent a compressed answer though none was asked for")
+            raise ValueError
+        if self.streams and self.headers.get("content-type", "").startswith("text/event-stream"):
+            self.streaming = True
+            self._answered(b"")
+
+    def on_body(self, body: bytes) -> None:
+        self.pieces.append(body)
+        if self.streaming:
+            self.held += len(body)
+            self._wake()
+            if self.held > _HIGH_WATER and not self.paused:
+                self.paused = True
+                self.transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        if not self.closed and self.parser.get_status_code() < 200:
+            return  # 100 Continue, 103 Early Hints: the answer is still to come
+        self.ended = True
+        self.keeps = not self.closed and self.parser.should_keep_alive()  # the parser forgets it with the message
+        self._deadline = 0.0
+        if self.streaming:
+            self._wake()  # who reads gives the connection back, so that nobody else has it before
+        else:
+            self._answered(self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces))
+            self._release()
+
+    # The answer
+
+    def _answered(self, body: bytes) -> None:
+        if self.answer is not None and not self.answer.done():
+            line = self if self.streaming else None
+            self.answer.set_result(Reply(self.parser.get_status_code(), self.headers, body, line))
+
+    def _fail(self, error: TargetError) -> None:
+        self.fault, self.ended = error, True
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_exception(error)
+        self._wake()
+        self.close()
+
+    def _wake(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    async def piece(self) -> bytes:
+        """The next piece of a streamed body; empty at its end."""
+        while not self.pieces:
+            if self.fault:
+                raise self.fault
+            if self.ended:
+                self._release()
+                return b""
+            self.waiter = self.loop.create_future()
+            await self.waiter
+        data = b"".join(self.pieces)
+        self.pieces.clear()
+        self.held = 0
+        if self.paused and not self.closed:
+            self.paused = False
+            self._deadline = self.loop.time() + self.waits.silent_seconds
+            self.transport.resume_reading()
+        return data
+
+    def abandon(self) -> None:
+        if self.ended and not self.fault:
+            self._release()
+        else:
+            self.close()
+
+    def _release(self) -> None:
+        """Back to the pool, once."""
+        if self.answer is not None:
+            self.answer = None
+            self.since = self.loop.time()
+            if not self.closed and not self.keeps:
+                self.close()
+            self.pool.back(self)
+
+    def close(self) -> None:
+        self.closed = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    # The clock
+
+    def _within(self, seconds: float) -> None:
+        self._deadline = self.loop.time() + seconds
+        if self._timer is None:
+            self._timer = self.loop.call_at(self._deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self.closed:
+            return
+        now = self.loop.time()
+        if not self._deadline and self.answer is not None:  # all is there, and nobody has taken it yet
+            self._timer = self.loop.call_later(1.0, self._tick)
+        elif not self._deadline:  # idle
+            if self.since + self.waits.keep_seconds <= now:
+                self.close()
+                return
+            self._timer = self.loop.call_at(self.since + self.waits.keep_seconds, self._tick)
+        elif self._deadline > now or self.paused:
+            self._timer = self.loop.call_at(max(self._deadline, now + 1.0 if self.paused else 0.0), self._tick)
+        elif self.began:
+            self._fail(Late(f"{self.pool} fell silent for {self.waits.silent_seconds:g} s in the middle of its answer"))
+        else:
+            self._fail(Late(f"{self.pool} did not answer within {self.waits.first_byte_seconds:g} s"))
+
+
+class Pool:
+    """The connections to one upstream, for one event loop."""
+
+    def __init__(self, url: str, *, headers: Mapping[str, str], waits: Waits, tls: ssl.SSLContext | None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UserError(f"{url!r} is no http URL; give one like https://api.example.com/v1")
+        self.waits = waits
+        self.loop = asyncio.get_running_loop()
+        self.host = parts.hostname
+        self.tls = tls if parts.scheme == "https" else None
+        self.port = parts.port or (443 if parts.scheme == "https" else 80)
+        self.base = parts.path.rstrip("/")
+        self.name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{self.base}"
+        self._fixed = _lines({"host": parts.netloc.rpartition("@")[2], "accept-encoding": "identity", **headers})
+        self._heads: dict[str, bytes] = {}
+        self._idle: list[Line] = []
+        self._open = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
+
+    def __str__(self) -> str:
+        return self.name
+
+    async def post(self, path: str, body: bytes, *, stream: bool, headers: Mapping[str, str]) -> Reply:
+        """One request, on a kept connection where there is one. Raises TargetError; Unreached where nothing got there."""
+        head = self._heads.get(path)
+        if head is None:
+            start = f"POST {self.base}{path} HTTP/1.1\r\n".encode()
+            head = self._heads[path] = start + self._fixed + b"content-type: application/json\r\ncontent-length: "
+        more = _lines(headers) if headers else b""
+        line = await self._line()
+        answer = line.ask(b"".join((head, str(len(body)).encode(), b"\r\n", more, b"\r\n", body)), stream=stream)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            line.close()
+            raise
+
+    async def _line(self) -> Line:
+        now = self.loop.time()
+        while True:
+            while self._idle:
+                line = self._idle.pop()
+                if not line.closed and now - line.since < self.waits.keep_seconds:
+                    return line
+                line.close()
+            if self._open < self.waits.max_connections:
+                return await self._connect()
+            turn: asyncio.Future[None] = self.loop.create_future()
+            self._queue.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._next()  # the place that fell to us goes to the next
+                raise
+
+    async def _connect(self) -> Line:
+        self._open += 1
+        line = Line(self)
+        try:
+            async with asyncio.timeout(self.waits.connect_seconds):
+                await self.loop.create_connection(
+                    lambda: line, self.host, self.port, ssl=self.tls, server_hostname=self.host if self.tls else None
+                )
+        except (OSError, TimeoutError, ssl.SSLError) as error:
+            why = str(error) or f"no connection within {self.waits.connect_seconds:g} s"
+            if line.transport is None:
+                self.gone(line)
+            raise Unreached(f"{self} could not be reached: {why}") from error
+        except BaseException:
+            if line.transport is None:
+                self.gone(line)
+            else:
+                line.close()
+            raise
+        return line
+
+    def back(self, line: Line) -> None:
+        if not line.closed:
+            self._idle.append(line)
+            if line._timer is None:
+                line._timer = self.loop.call_at(line.since + self.waits.keep_seconds, line._tick)
+            self._next()
+
+    def gone(self, line: Line) -> None:
+        self._open -= 1
+        if line in self._idle:
+            self._idle.remove(line)
+        self._next()
+
+    def _next(self) -> None:
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    def close(self) -> None:
+        for line in [*self._idle]:
+            line.close()
+
+
+def _lines(headers: Mapping[str, str]) -> bytes:
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable() and name.isascii()):
+            raise UserError(f"the header {name!r} holds characters that HTTP cannot carry; copy it again")
+    return b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items())

@@ -1,0 +1,75 @@
+"""Values that the input's masks took out, put back into the reply: the model never saw them, the user gets them.
+
+Done only where a masking layer of the input says that it is reversible, and after the output's guards: what they judge, and
+what they mask themselves, is the text with placeholders. Tool arguments are JSON, so values are escaped there.
+
+Not covered: see `guards/vault.py` for placeholders that the model changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from trivet.core.verdicts import Decision
+from trivet.monitoring.gateway.formats.shape import Field, Stream
+from trivet.monitoring.guards.vault import Placeholders, Restorer, json_escaped
+from trivet.monitoring.policy import Policy
+
+
+def reversible(policy: Policy) -> bool:
+    """Whether any layer that masks the input wants its values back in the reply."""
+    return any(
+        layer.action == "mask"
+        and layer.at("input")
+        and (getattr(layer, "reversible", False) or getattr(layer.guard, "reversible", False))
+        for layer in policy.layers
+    )
+
+
+def restored(text: str, names: Placeholders, field: Field) -> str:
+    """A whole text with its values."""
+    restorer = _restorer(names, field)
+    return restorer.feed(text) + restorer.finish()
+
+
+def _restorer(names: Placeholders, field: Field) -> Restorer:
+    return Restorer(names, json_escaped) if field == "arguments" else Restorer(names)
+
+
+class Step(NamedTuple):
+    release: str
+    stopped: bool
+
+
+class Restored:
+    """A guarded stream whose releases have their values again."""
+
+    passthrough = False
+
+    def __init__(self, inner: Stream, names: Placeholders, field: Field) -> None:
+        self._inner: Any = inner
+        self._restorer = _restorer(names, field)
+        self._text: list[str] = []
+
+    async def feed(self, delta: str) -> Step:
+        step = await self._inner.feed(delta)
+        return self._out(self._restorer.feed(step.release), step.stopped)
+
+    async def finish(self) -> Step:
+        step = await self._inner.finish()
+        release = self._restorer.feed(step.release)
+        return self._out(release if step.stopped else release + self._restorer.finish(), step.stopped)
+
+    def _out(self, release: str, stopped: bool) -> Step:
+        if release:
+            self._text.append(release)
+        return Step(release, stopped)
+
+    @property
+    def decision(self) -> Decision:
+        found: Decision = self._inner.decision
+        return found
+
+    @property
+    def text(self) -> str:
+        return "".join(self._text)
