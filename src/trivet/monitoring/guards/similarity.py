@@ -4,8 +4,8 @@
     corpus.add("a new jailbreak")                    # counts in the next request, in every thread
     corpus.from_store(store)                         # what reviewers found harmful
 
-A text is embedded whole and in overlapping windows (an attack quoted inside a long text still fills one of them), and
-the highest cosine counts. The corpus is a matrix of unit rows; comparing is one matrix product for all windows of all
+A text is embedded in all its views, a long one in overlapping windows (an attack quoted inside it still fills one of
+them), attacks in lower case and in the same windows, and the highest cosine counts. The corpus is a matrix of unit rows; comparing is one matrix product for all windows of all
 texts that are asked about together, exact: below some 100,000 rows that beats approximate indexes in time and in recall.
 
 The embedding shipped is `hashed_ngrams`: the light classifier's word and character n-grams, folded into 1,024 dimensions.
@@ -38,7 +38,8 @@ from trivet.monitoring.text import read
 
 Embed = Callable[[Sequence[str]], np.ndarray]
 DIMENSIONS = 1024
-WINDOW, STRIDE = 480, 240
+SCALES = (160, 480)
+"""Lengths of the windows: an attack is compared at the smallest that holds it, the longest in several."""
 SMALL = 1000
 """With up to so many attacks a short text is compared on the event loop; that is quicker than asking a thread."""
 
@@ -59,6 +60,7 @@ class _Rows(NamedTuple):
     vectors: np.ndarray
     count: int
     known: frozenset[str]
+    scales: frozenset[int] = frozenset()
 
 
 class AttackCorpus:
@@ -77,7 +79,12 @@ class AttackCorpus:
         self.refresh()
 
     def __len__(self) -> int:
-        return self._rows.count
+        return len(self._rows.known)
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """The lengths of window at which there is something to compare with."""
+        return tuple(sorted(self._rows.scales))
 
     @property
     def digest(self) -> str:
@@ -92,9 +99,13 @@ class AttackCorpus:
         """Take attacks in; how many were new. Several at once are embedded together."""
         with self._lock:
             rows = self._rows
-            fresh = {key: text for text in texts if text.strip() and (key := _key(text)) not in rows.known}
+            plain = (read(text).folded.text.strip() for text in texts)
+            fresh = {key: text for text in plain if text and (key := digest_of(text)) not in rows.known}
             if fresh:
-                self._rows = _grown(rows, _unit(self.embed(list(fresh.values()))), frozenset(fresh))
+                scales = {text: _scale(len(text)) for text in fresh.values()}
+                pieces = [text[a:b] for text, scale in scales.items() for a, b in _stretches(len(text), scale)]
+                grown = _grown(rows, _unit(self.embed(pieces)), frozenset(fresh))
+                self._rows = grown._replace(scales=rows.scales | frozenset(scales.values()))
             return len(fresh)
 
     def refresh(self) -> int:
@@ -181,7 +192,7 @@ class Similarity:
         text = newest(conversation)
         return (
             self.look(text)
-            if len(text) <= WINDOW and len(self.corpus) <= SMALL
+            if len(text) <= SCALES[-1] and len(self.corpus) <= SMALL
             else await asyncio.to_thread(self.look, text)
         )
 
@@ -194,7 +205,8 @@ class Similarity:
     def look_many(self, texts: Sequence[str]) -> list[Verdict]:
         """Verdicts on several texts, all windows of all of them in one product."""
         self.corpus.refresh()
-        pieces = [(number, *window) for number, text in enumerate(texts) for window in _windows(text)]
+        scales = self.corpus.scales
+        pieces = [(number, *window) for number, text in enumerate(texts) for window in _windows(text, scales)]
         words = [piece for _, piece, _, _ in pieces]
         near = self.corpus.nearest(words)
         if len(self.allow):
@@ -213,18 +225,23 @@ class Similarity:
         return Verdict("known_attack", score, "similarity", self.category, why, (Span(start, end, "known_attack"),))
 
 
-def _windows(text: str) -> Iterable[tuple[str, int, int]]:
+def _windows(text: str, scales: Sequence[int]) -> Iterable[tuple[str, int, int]]:
     """Every view of a text, whole when short, else in overlapping windows, with its place in the original."""
     for view in read(text):
         length = len(view.text)
-        for start in range(0, max(1, length - WINDOW + STRIDE), STRIDE):
-            end = min(length, start + WINDOW)
-            if end > start:
-                yield view.text[start:end], *view.origin(start, end)
+        for start, end in dict.fromkeys(stretch for scale in scales for stretch in _stretches(length, scale)):
+            yield view.text[start:end], *view.origin(start, end)
 
 
-def _key(text: str) -> str:
-    return digest_of(read(text).folded.text.strip())
+def _scale(length: int) -> int:
+    return next((scale for scale in SCALES if length <= scale), SCALES[-1])
+
+
+def _stretches(length: int, window: int) -> Iterable[tuple[int, int]]:
+    """Windows that overlap by half and cover a text."""
+    for start in range(0, max(1, length - window // 2), window // 2):
+        if start < length:
+            yield start, min(length, start + window)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -241,7 +258,8 @@ def _grown(rows: _Rows, fresh: np.ndarray, keys: frozenset[str]) -> _Rows:
     vectors = rows.vectors
     if need > len(vectors):
         vectors = np.zeros((max(64, 2 * need), fresh.shape[1]), dtype=np.float32)
-        vectors[: rows.count] = rows.vectors[: rows.count]
+        if rows.count:
+            vectors[: rows.count] = rows.vectors[: rows.count]
     vectors[rows.count : need] = fresh
     return _Rows(vectors, need, rows.known | keys)
 
