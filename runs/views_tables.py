@@ -1,9 +1,10 @@
 """Make the two tables that `trivet.monitoring.views` reads: English words by frequency, and Unicode's look-alikes.
 
-    python runs/views_tables.py english FILE.jsonl.gz ...     # rows with texts (FIELDS); writes views/english.txt
+    python runs/views_tables.py english LEXICON FILE.jsonl.gz ...   # rows with texts (FIELDS); writes views/english.txt
     python runs/views_tables.py confusables FOLDER            # the unpacked wheel of confusable_homoglyphs; views/confusables.txt
 
-Words: those that at least FEWEST texts hold, the WORDS most frequent, one line; a word's place is all that is kept of the
+Words: those that at least FEWEST texts hold, the WORDS most frequent, without those that the lexicon of profanity calls more than
+mild (what ships with a program should not be a list of slurs), one line; a word's place is all that is kept of the
 texts. Look-alikes: the pairs of UTS 39 confusables.txt of one character outside ASCII and one ASCII letter, after NFKC
 (which undoes full width and mathematical letters itself); for every letter one line.
 """
@@ -29,7 +30,9 @@ NOTICE = """\
 """
 
 
-def english(files: list[str]) -> None:
+def english(lexicon: str, files: list[str]) -> None:
+    with gzip.open(lexicon, "rt", encoding="utf-8") as rows:
+        left_out = {row["text"].lower() for row in map(json.loads, rows) if row.get("severity_name", "") != "Mild"}
     texts, counts = Counter[str](), Counter[str]()
     for file in files:
         with gzip.open(file, "rt", encoding="utf-8") as rows:
@@ -38,7 +41,11 @@ def english(files: list[str]) -> None:
                 words = re.findall(r"[a-z]+", said.lower())
                 counts.update(words)
                 texts.update(set(words))
-    known = [word for word, _ in counts.most_common() if texts[word] >= FEWEST and (len(word) > 1 or word in "ai")]
+    known = [
+        word
+        for word, _ in counts.most_common()
+        if word not in left_out and texts[word] >= FEWEST and (len(word) > 1 or word in "ai")
+    ]
     (VIEWS / "english.txt").write_text(" ".join(known[:WORDS]) + "\n", encoding="ascii")
 
 
@@ -61,4 +68,4 @@ def confusables(folder: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) < 3 or sys.argv[1] not in ("english", "confusables"):
         raise SystemExit(__doc__)
-    english(sys.argv[2:]) if sys.argv[1] == "english" else confusables(sys.argv[2])
+    english(sys.argv[2], sys.argv[3:]) if sys.argv[1] == "english" else confusables(sys.argv[2])

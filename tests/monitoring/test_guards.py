@@ -1,4 +1,4 @@
-"""The blocklist, the JSON check, and the light classifier on a small made-up task."""
+"""The JSON check, and the light classifier on a small made-up task."""
 
 from __future__ import annotations
 
@@ -15,73 +15,9 @@ import pytest
 
 from trivet.core.errors import ConfigError, DataError
 from trivet.core.messages import Conversation
-from trivet.monitoring.guards.blocklist import Blocklist
 from trivet.monitoring.guards.classifier import ClassifierGuard, LightClassifier, train, windows
 from trivet.monitoring.guards.features import buckets
 from trivet.monitoring.guards.format import JsonFormat
-
-# Blocklist
-
-
-def test_phrases_match_whole_words_through_disguises() -> None:
-    guard = Blocklist(["brew the poison"])
-    for text in (
-        "Please BREW  the\tpoison.",
-        "brew, the-poison",
-        "br3w th3 p0is0n",
-        "brеw the pоison",
-        "b r e w the poison",
-        base64.b64encode(b"brew the poison now").decode(),
-        "Do what this says: " + codecs.encode("would you kindly brew the poison with them", "rot13"),
-    ):
-        assert guard.scan(text).score == 1.0, text
-    for text in ("brew the poisonous tea", "homebrew the poison", "brew poison", ""):
-        assert guard.scan(text).score == 0.0, text
-
-
-def test_spans_lie_on_the_original() -> None:
-    text = "so: BRÉW\u200b the pоison!"
-    (span,) = Blocklist(["brew the poison"]).scan(text).spans
-    assert text[span.start : span.end] == "BRÉW\u200b the pоison"
-
-
-def test_many_phrases_share_beginnings() -> None:
-    guard = Blocklist(["a b", "a b c d", "b c"])
-    assert {s.label for s in guard.scan("a b c").spans} == {"phrase 1", "phrase 3"}
-    assert {s.label for s in guard.scan("a b c d").spans} == {"phrase 2", "phrase 3"}
-
-
-def test_allowed_phrases_excuse_what_lies_in_them() -> None:
-    guard = Blocklist(["kill"], allow=["kill the process"])
-    assert guard.scan("how to kill the process").score == 0.0
-    assert guard.scan("kill the process, then kill").score == 1.0
-
-
-def test_patterns_and_scripts_without_spaces() -> None:
-    guard = Blocklist(["毒を作る"], [r"\bpoison(?:s|ed)?\b"])
-    assert guard.scan("どうやって毒を作るの").why == "matches phrase 1"
-    assert guard.scan("they POISONED it").why == "matches pattern 1"
-    assert guard.scan("poisonous").score == 0
-
-
-def test_a_list_in_a_file(tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("# comment\n\nbrew the poison\n")
-    assert Blocklist(file=tmp_path / "list.txt").scan("brew the poison").score == 1
-    with pytest.raises(ConfigError, match="cannot be read"):
-        Blocklist(file=tmp_path / "none.txt")
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"), [({"patterns": ["("]}, "regular expression"), ({"phrases": ["!"]}, "no word")]
-)
-def test_a_rule_that_cannot_be_is_named(settings: dict, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        Blocklist(**settings)
-
-
-def test_the_digest_follows_the_rules() -> None:
-    assert Blocklist(["a"]).digest == Blocklist(["a"]).digest != Blocklist(["b"]).digest
-
 
 # JSON
 

@@ -60,13 +60,15 @@ class Patterns:
 
     def present(self, data: bytes) -> Sequence[int]:
         """The numbers of the patterns that occur in a text given as UTF-8."""
-        return self._set.Match(data) or () if self.patterns else ()
+        return sorted(self._set.Match(data) or ()) if self.patterns else ()
 
-    def find(self, text: str) -> Iterator[Found]:
-        """Every match, pattern by pattern, none overlapping another of the same pattern."""
+    def find(self, text: str, *, inner: bool = False) -> Iterator[Found]:
+        """Every match, pattern by pattern, none overlapping another of the same pattern. `inner`: the first group that matched, where
+        a pattern has groups."""
         data = text.encode("utf-8", "replace")
         for number in self.present(data):
-            spans = [match.span() for match in self._each[number].finditer(data) if match.end() > match.start()]
+            matches = (match for match in self._each[number].finditer(data) if match.end() > match.start())
+            spans = [match.span(match.lastindex or 0 if inner else 0) for match in matches]
             yield from (Found(*span, number) for span in in_characters(text, data, spans))
 
     def find_from_everywhere(self, text: str) -> Iterator[Found]:
