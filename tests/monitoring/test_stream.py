@@ -16,6 +16,7 @@ from trivet.core.verdicts import Decision, Span, Verdict
 from trivet.monitoring.guards.blocklist import Blocklist
 from trivet.monitoring.guards.format import JsonFormat
 from trivet.monitoring.guards.pii import Pii, Placeholders
+from trivet.monitoring.guards.secrets import Secrets
 from trivet.monitoring.policy import Layer, Policy
 from trivet.monitoring.segments import HARD
 
@@ -23,15 +24,27 @@ REACH = 160
 
 
 class Words(Blocklist):
-    """The blocklist with a reach, whatever it says of itself today."""
+    """The list as a stream can use it."""
 
-    cheap = True
-    reach = REACH
+    def __init__(self, phrases: list[str]) -> None:
+        super().__init__(phrases, encodings=False)
+        self.reach = REACH
 
 
 class Data(Pii):
-    cheap = True
-    reach = REACH
+    """Personal data with as little lookahead as its longest finding with a space in it needs."""
+
+    lookahead = 80
+
+
+LINES = "\n".join(base64.b64encode(bytes([n] * 48)).decode() for n in range(30))
+KEY = f"-----BEGIN RSA PRIVATE KEY-----\n{LINES}\n-----END RSA PRIVATE KEY-----"
+
+
+class Short(Secrets):
+    """Secrets with less lookahead than a private key is long: it is found cut off, and followed to its end."""
+
+    lookahead = 80
 
 
 class Mood:
@@ -82,6 +95,7 @@ POLICIES: dict[str, list[Layer]] = {
     "both": [PII, LIST],
     "other order": [LIST, PII],
     "two masks": [MASKED_LIST, PII],
+    "keys": [Layer("secrets", Short(), "output", "mask"), PII, LIST],
     "overlap": [PII, Layer("mail", Words(["example com", "email"]), "output", "mask")],
     "mood": [Layer("mood", Mood(), "output")],
     "all": [PII, LIST, Layer("mood", Mood(), "output"), Layer("note", Mood(), "output", "flag", threshold=0.1)],
@@ -112,6 +126,7 @@ def _disguised(text: str) -> list[str]:
 PIECES = [
     *HITS,
     *(form for hit in HITS for form in _disguised(hit)),
+    *(KEY[:1400], KEY[:200], LINES[:300], "-----END RSA PRIVATE KEY-----"),
     *("a word here and there", "This is a sentence.", "Yes!", "\n\n", " ", "grim", "grim grim grim", "crash"),
     *(
         "漢字かな交じり文。",
@@ -231,3 +246,116 @@ def test_runs_without_a_break(run: int, letter: str, tail: str, places: list[int
         assert tail not in said
 
     asyncio.run(all_ways())
+
+
+@pytest.mark.parametrize("step", [1, 13, 700, 5000])
+@pytest.mark.parametrize("key", [KEY, KEY[:-30]])
+def test_a_finding_that_runs_on_is_followed_to_its_end(step: int, key: str) -> None:
+    text = f"Here is the key that you asked for.\n{key}\nKeep it well, and tell nobody about it. Or about {HITS[0]}!"
+    policy = Policy.from_parts([Layer("secrets", Short(), "output", "mask"), MASKED_LIST])
+
+    async def both_ways() -> None:
+        said, _ = await _whole(policy, text)
+        (cut, *_), _ = await _streamed(policy, [text[i : i + step] for i in range(0, len(text), step)])
+        assert cut == said
+        assert said.startswith("Here is the key that you asked for.\n<PRIVATE_KEY_1>")
+        assert said.endswith("tell nobody about it. Or about <PHRASE_1_1>!")
+        assert LINES[70:90] not in said and LINES[-40:-20] not in said
+
+    asyncio.run(both_ways())
+
+
+def test_the_first_words_come_soon_and_the_hold_stays_small() -> None:
+    text = "This is a sentence of an ordinary length, as models write them. " * 60
+
+    async def held(layers: list[Layer]) -> tuple[int, int]:
+        stream = Policy.from_parts(layers).stream()
+        out = first = most = 0
+        for fed, letter in enumerate(text, start=1):
+            out += len((await stream.feed(letter)).release)
+            first = first or (fed if out else 0)
+            most = max(most, fed - out)
+        return first, most
+
+    assert asyncio.run(held([PII])) == (pytest.approx(110, abs=15), pytest.approx(345, abs=30))
+    assert asyncio.run(held([Layer("mood", Mood(), "output")])) == (64, pytest.approx(256, abs=64))
+
+
+def test_work_grows_with_the_text_and_not_with_its_square() -> None:
+    class Counts(Words):
+        looked = 0
+
+        def scan(self, text: str) -> Verdict:
+            self.looked += len(text)
+            return super().scan(text)
+
+    async def looked(size: int) -> float:
+        guard = Counts(PHRASES)
+        stream = Policy.from_parts([Layer("list", guard, "output")]).stream()
+        for _ in range(size // 5):
+            await stream.feed("word ")
+        await stream.finish()
+        return guard.looked / size
+
+    small, large = asyncio.run(looked(4_000)), asyncio.run(looked(64_000))
+    assert large < small < 20 and large < 3.5
+
+
+def test_cjk_is_cut_without_spaces() -> None:
+    async def first() -> int:
+        stream = Policy.from_parts([PII]).stream()
+        for number in range(2000):
+            if (await stream.feed("漢")).release:
+                return number
+        return -1
+
+    assert 0 < asyncio.run(first()) < 130
+
+
+def test_who_watches_sees_what_the_layers_before_left() -> None:
+    watch = Layer("watch", Words(["email"]), "output", "flag")
+    before = Layer("before", Words(["email"]), "output", "flag")
+    for layers, expected in (([PII, watch], "watch"), ([before, PII], "pii")):
+        said, decision = asyncio.run(_whole(Policy.from_parts(layers), "I am ann@example.com"))
+        _, streamed = asyncio.run(_streamed(Policy.from_parts(layers), ["I am ann@", "example.com"]))
+        assert said == "I am <EMAIL_1>"
+        assert {v.judge for v in decision.verdicts if v.score} == {"pii", expected}
+        assert decision == streamed and decision.action == "mask"
+
+
+def test_blocked_streams_say_what_those_who_watch_saw() -> None:
+    layers = [Layer("note", Words(["well"]), "output", "flag"), LIST, Layer("late", Words(["well"]), "output", "flag")]
+    _, decision = asyncio.run(
+        _streamed(Policy.from_parts(layers), ["Well, ", "they brew the black ", "potion ", "x" * 300])
+    )
+    assert (decision.action, [v.judge for v in decision.verdicts]) == ("block", ["note", "list"])
+
+
+def test_a_rewrite_holds_the_stream() -> None:
+    class Shouts:
+        threshold, reach = 0.5, 10
+
+        async def judge(self, conversation: Conversation, about: object = None) -> Verdict:
+            return Verdict("quiet", float(conversation.messages[-1].content != "NO"), "shouts")
+
+        def rewrite(self, text: str, verdict: Verdict) -> str:
+            return text.upper()
+
+    async def run() -> list[str]:
+        stream = Policy.from_parts([Layer("loud", Shouts(), "output", "rewrite")]).stream()
+        steps = [await stream.feed("he"), await stream.feed("llo"), await stream.finish()]
+        assert stream.decision is not None and stream.decision.action == "rewrite"
+        return [step.release for step in steps]
+
+    assert asyncio.run(run()) == ["", "", "HELLO"]
+
+
+def test_in_shadow_everything_passes_as_it_comes() -> None:
+    async def run() -> Decision | None:
+        stream = Policy.from_parts([LIST, PII]).stream(shadow=True)
+        assert stream.passthrough and (await stream.feed("brew the black potion, ")).release
+        assert (await stream.finish()) == ("", False)
+        return stream.decision
+
+    decision = asyncio.run(run())
+    assert decision is not None and (decision.action, decision.would, decision.layer) == ("allow", "block", "list")

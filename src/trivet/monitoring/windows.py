@@ -2,8 +2,9 @@
 
 The text is cut into segments (segments.py). A segment is judged together with as much of its neighbours as the guards'
 `reach` asks for. A finding counts for the segments that it touches; a mask that reaches beyond its segment goes out
-whole. Later layers see masks of earlier ones by kind (`<EMAIL>`). Every choice here depends on the text alone, so it does
-not matter whether it comes letter by letter or at once.
+whole, and where it runs against the end of the window the window is widened until it does not. Later layers see masks of
+earlier ones by kind (`<EMAIL>`). Every choice here depends on the text alone, so it does not matter whether it comes
+letter by letter or at once.
 
 Cost: each character is scanned about (segment + 2 * reach) / segment times, with segments that grow to 256 characters.
 """
@@ -14,13 +15,16 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from trivet.core.messages import Message, Role
 from trivet.core.verdicts import Action, Span, Verdict
 from trivet.monitoring.guards.pii import Placeholders
 from trivet.monitoring.layers import ALLOW, RANK, Seat
 from trivet.monitoring.segments import HARD, Cutter, Text, ahead, back
+
+WIDEST = 8192
+"""A finding that runs against the end of its window (a private key, line after line) is followed this far."""
 
 _NO_WORD = re.compile(r"\W+")
 
@@ -56,21 +60,33 @@ class _Window(NamedTuple):
         return place + shift
 
 
+class _Mask(NamedTuple):
+    """A stretch of the whole text to be masked, and the number of the layer that says so."""
+
+    span: Span
+    by: int
+
+
 @dataclass(slots=True)
 class _Segment:
-    """A stretch `start:end` of the text, the window around it, and what was found to mask in the window."""
+    """A stretch `start:end` of the text and the window around it, with what is masked in that window. `widened` is how
+    often the window was doubled because a finding ran against its end; `high` None: the text is not there yet."""
 
     start: int
     end: int
     low: int
-    high: int
-    masks: list[Span] = field(default_factory=list)
+    high: int | None = None
+    widened: int = 0
+    masks: list[_Mask] = field(default_factory=list)
 
-    def view(self, text: Text, low: int, high: int) -> _Window:
-        """A stretch around the segment as earlier layers left it. A mask stands there by its kind: its name, which
-        counts the values of a kind, is given when it goes out."""
+    def view(self, text: Text, low: int, high: int, layer: int) -> _Window:
+        """A stretch around the segment as the layers before `layer` left it. A mask stands there by its kind: its name,
+        which counts the values of a kind, is given when it goes out."""
+        masks = self.masked(layer)
+        if not masks:
+            return _Window(text[low:high], low, [])
         out, holes, at, length = [], list[_Hole](), low, 0
-        for span in self.masks:
+        for span in masks:
             if span.end <= low or span.start >= high:
                 continue
             start, end = max(span.start, low), min(span.end, high)
@@ -79,20 +95,23 @@ class _Segment:
             out += [text[at:start], name]
             length += start - at + len(name)
             at = end
-        return _Window("".join([*out, text[at:high]]) if holes else text[low:high], low, holes)
+        return _Window("".join([*out, text[at:high]]), low, holes)
 
-    def owns(self, span: Span) -> bool:
-        return span.start < self.end and span.end > self.start
-
-    def mask(self, spans: Sequence[Span]) -> None:
-        """Remember what to mask. Where it overlaps what is masked already, one mask covers both."""
+    def masked(self, layer: int) -> list[Span]:
+        """What the layers before `layer` mask, in order. Where two overlap, one mask covers both."""
         kept: list[Span] = []
-        for span in sorted([*self.masks, *spans], key=lambda s: (s.start, -s.end)):
+        before = sorted(
+            {mask for mask in self.masks if mask.by < layer}, key=lambda m: (m.span.start, -m.span.end, m.by)
+        )
+        for span, _ in before:
             if kept and span.start < kept[-1].end:
                 kept[-1] = Span(kept[-1].start, max(kept[-1].end, span.end), kept[-1].label)
             else:
                 kept.append(span)
-        self.masks = kept
+        return kept
+
+    def owns(self, span: Span) -> bool:
+        return span.start < self.end and span.end > self.start
 
 
 class Finding(NamedTuple):
@@ -111,7 +130,7 @@ class Machine:
         self.seats, self.names, self.before, self.role = seats, names, before, role
         self.cleared: dict[str, Finding] = {}
         self.stopped: Seat | None = None
-        self._seen = 0
+        self._seen: int | None = 0
         self.found: dict[str, Finding] = {}
         self.spans: dict[str, set[Span]] = {seat.name: set() for seat in seats}
         self.masks: list[tuple[Span, int]] = []
@@ -120,7 +139,8 @@ class Machine:
         self._cutter = Cutter(sentences=any(seat.lookahead == 0 for seat in seats))
         self._back = max((seat.reach or 0 for seat in seats), default=0)
         self._ahead = max((seat.lookahead for seat in seats), default=0)
-        self._end: int | None = None
+        self._pending: list[_Segment] = []
+        self._carried: list[_Mask] = []
         self._released = 0
 
     @property
@@ -133,54 +153,72 @@ class Machine:
             return delta
         self._text.tail += delta
         self._text.ended = final
-        segments = self._ready()
-        if not segments:
-            return ""
-        blocked = await self._judge(segments)
-        out = "".join([self._release(segment) for segment in segments[:blocked]])
-        if blocked < len(segments):
-            self._seen = segments[blocked].high
-        self._text.forget(self._cutter.start - self._back - HARD)
-        return out
+        out = []
+        while segments := self._ready():
+            settled = await self._judge(segments)
+            out += [self._release(segment) for segment in segments[:settled]]
+            if self.stopped:
+                self._seen = segments[settled].high
+                break
+            self._pending = segments[settled:] + self._pending
+        first = self._pending[0].start if self._pending else self._cutter.start
+        self._text.forget(first - self._back - HARD)
+        return "".join(out)
 
     def _ready(self) -> list[_Segment]:
         """The segments that can be judged now: their end is known, and all that they are to be judged with is there."""
         text, found = self._text, []
-        while (end := self._end or self._cutter.next(text)) is not None:
-            self._end = end
-            high = ahead(text, end, self._ahead)
-            if high is None:
+        while self._pending or self._cut():
+            segment = self._pending[0]
+            if segment.high is None:
+                segment.high = ahead(text, segment.end, self._ahead << segment.widened)
+            if segment.high is None:
                 break
-            start = self._cutter.start
-            found.append(_Segment(start, end, back(text, start, self._back), high))
-            self._cutter.advance(end)
-            self._end = None
+            segment.masks = [mask for mask in self._carried if mask.span.end > segment.low]
+            found.append(self._pending.pop(0))
         return found
 
+    def _cut(self) -> bool:
+        """Cut one segment more, where that can be done."""
+        end = self._cutter.next(self._text)
+        if end is None:
+            return False
+        start = self._cutter.start
+        self._pending.append(_Segment(start, end, back(self._text, start, self._back)))
+        self._cutter.advance(end)
+        return True
+
     async def _judge(self, segments: list[_Segment]) -> int:
-        """Layer after layer over all segments; the number of those before the first one that a layer blocks."""
-        until = len(segments)
+        """Layer after layer over all segments; how many of them are settled. The one after those was blocked, or needs
+        more of the text to be judged."""
+        until, stopped = len(segments), None
         said: list[list[Finding | None]] = []
-        for seat in self.seats:
-            begun = time.perf_counter_ns()
-            if seat.name in self.cleared:
-                said.append([])
-                continue
-            windows = [self._window(seat, segment) for segment in segments[:until]]
-            verdicts = await seat.judge_all([window.text for window in windows], self.before, self.role)
+        for number, seat in enumerate(self.seats):
             row: list[Finding | None] = []
+            said.append(row)
+            if seat.name in self.cleared:
+                continue
+            begun = time.perf_counter_ns()
+            windows = [self._window(number, segment) for segment in segments[:until]]
+            verdicts = await seat.judge_all([window.text for window in windows], self.before, self.role)
             for place, (verdict, window) in enumerate(zip(verdicts, windows, strict=True)):
-                finding = self._placed(seat, segments[place], verdict, window)
+                finding = self._placed(number, segments, place, verdict, window)
+                if finding == "cut off":
+                    until, stopped = place, None
+                    break
                 row.append(finding)
                 if finding and finding.outcome[0] == "block":
-                    until, self.stopped = place, seat
+                    until, stopped = place, seat
                     break
-            said.append(row)
             self.took[seat.name] += time.perf_counter_ns() - begun
-        for seat, row in zip(self.seats, said, strict=True):
-            for place, finding in enumerate(row[: until + 1]):
+        self.stopped = stopped
+        for number, row in enumerate(said):
+            for finding in row[: until + (stopped is not None)]:
                 if finding:
-                    self._fold(seat, segments[place], finding)
+                    self._fold(number, finding)
+        if stopped is None and until < len(segments):
+            segments[until].widened += 1
+            segments[until].high = None
         return until
 
     async def clear(self, text: str) -> None:
@@ -202,36 +240,60 @@ class Machine:
             if seat.layer.action == "mask":
                 return
 
-    def _window(self, seat: Seat, segment: _Segment) -> _Window:
+    def _window(self, number: int, segment: _Segment) -> _Window:
         """What a layer sees of a segment. One that only scores sees the segment and what came before, no more."""
+        seat = self.seats[number]
+        assert segment.high is not None
         low, high = segment.low, segment.high
         if seat.lookahead == 0:
             low, high = back(self._text, segment.start, seat.reach or 0), segment.end
-        return segment.view(self._text, low, high)
+        return segment.view(self._text, low, high, number)
 
-    def _placed(self, seat: Seat, segment: _Segment, verdict: Verdict, window: _Window) -> Finding | None:
+    def _placed(
+        self, number: int, segments: list[_Segment], place: int, verdict: Verdict, window: _Window
+    ) -> Finding | Literal["cut off"] | None:
         """The finding as far as it is this segment's: one that names spans counts where they lie."""
+        seat, segment = self.seats[number], segments[place]
         outcome = seat.outcome(verdict)
         if outcome is ALLOW or not verdict.spans:
             return Finding(outcome, _with(verdict, ()))
         spans = [window.original(span) for span in verdict.spans]
-        if outcome[0] == "mask":
-            segment.mask(spans)
         own = tuple(span for span in spans if segment.owns(span))
+        if outcome[0] == "mask":
+            if any(self._cut_off(segment, span) for span in own):
+                return "cut off"
+            segment.masks += [_Mask(span, number) for span in spans]
+            reaching = [_Mask(span, number) for span in own if span.end > segment.end]
+            for later in segments[place + 1 :]:
+                found = [mask for mask in reaching if mask.span.end > later.low]
+                if not found:
+                    break
+                later.masks += found
         return Finding(outcome, _with(verdict, own)) if own else None
 
-    def _fold(self, seat: Seat, segment: _Segment, finding: Finding) -> None:
-        held = self.found.get(seat.name)
+    def _cut_off(self, segment: _Segment, span: Span) -> bool:
+        """Whether a finding may go on beyond the window: it ends with it, and the text does not."""
+        high = segment.high or 0
+        if self._text.ended and high >= self._text.length:
+            return False
+        wider = self._ahead << (segment.widened + 1)
+        return span.end > segment.end and wider <= WIDEST and not self._text[min(span.end, high) : high].strip()
+
+    def _fold(self, number: int, finding: Finding) -> None:
+        name = self.seats[number].name
+        held = self.found.get(name)
         if held is None or _weight(finding) > _weight(held):
-            self.found[seat.name] = finding
-        self.spans[seat.name].update(finding.verdict.spans)
+            self.found[name] = finding
+        self.spans[name].update(finding.verdict.spans)
         if finding.outcome[0] == "mask" and self.stopped is None:
-            place = self.seats.index(seat)
-            self.masks += [(span, place) for span in finding.verdict.spans]
+            self.masks += [(span, number) for span in finding.verdict.spans]
 
     def _release(self, segment: _Segment) -> str:
         """The segment's text, masked; a mask that reaches beyond it goes out with it, whole."""
-        spans = [span for span in segment.masks if segment.owns(span) and span.end > self._released]
+        reaching = {mask for mask in segment.masks if segment.owns(mask.span) and mask.span.end > segment.end}
+        near = segment.end - self._back - HARD
+        self._carried = [mask for mask in {*self._carried, *reaching} if mask.span.end > near]
+        spans = [span for span in segment.masked(len(self.seats)) if segment.owns(span) and span.end > self._released]
         start, end = self._released, max([segment.end, *(span.end for span in spans)])
         self._released = max(start, end)
         if start >= end:
