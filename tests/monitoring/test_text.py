@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import codecs
 import sys
-import time
 import unicodedata
 
 import pytest
@@ -137,20 +136,37 @@ def test_ascii_keeps_its_place(text: str) -> None:
     assert reading.folded.origin(0, len(text)) == (0, len(text))
 
 
-@pytest.mark.parametrize(
-    "piece",
-    ["a", "é", "aGVsbG8gd29ybGQh ", "48656c6c6f20776f726c6421 ", "a b c d e ", "ubj qb v ", "\u200b", "\u0301", "4"],
-)
-def test_time_grows_in_step_with_length(piece: str) -> None:
-    """Ten times the text takes about ten times as long; 60 leaves room for a busy machine, a square would take 100."""
+def test_only_what_changes_is_read_again() -> None:
+    """One digit in a long text costs a view of its neighbourhood."""
+    text = "plain words here " * 500 + "p0ison " + "plain words here " * 500
+    (_, leet) = read(text)
+    assert (leet.name, len(leet.text) < 600) == ("folded+leet", True)
+    at = leet.text.index("poison")
+    assert text[slice(*leet.origin(at, at + 6))] == "p0ison"
 
-    def seconds(n: int) -> float:
-        text = piece * (n // len(piece))
-        times = []
-        for _ in range(3):
-            start = time.perf_counter()
-            list(Reading(text))
-            times.append(time.perf_counter() - start)
-        return min(times)
 
-    assert seconds(100_000) < 60 * max(seconds(10_000), 1e-3)
+def test_changes_far_apart_are_kept_apart_by_a_line_break() -> None:
+    text = "a" * 400 + " p0ison " + "b" * 900 + " k1ll " + "c" * 400
+    leet = next(view for view in read(text) if view.name.endswith("leet"))
+    assert leet.text.count("\n") == 1
+    assert all(leet.origin(i, i + 1)[1] <= len(text) for i in range(len(leet.text)))
+
+
+def test_phrases_written_without_gaps_are_offered_apart_from_the_views() -> None:
+    reading = read("h o w t o b r e w h e m l 0 c k now")
+    assert [view.text for view in reading.glued] == ["howtobrewheml0ck\n", "howtobrewhemlock\n"]
+    assert all("howtobrew" not in view.text for view in reading if not view.name.endswith(("joined", "joined+leet")))
+
+
+def test_views_are_made_when_they_are_asked_for() -> None:
+    reading = Reading("aGVsbG8gd29ybGQgYW5kIG1vcmU=")
+    assert "others" not in vars(reading)
+    assert "hello world and more\n" in [view.text for view in reading]
+    assert reading.others is reading.others
+
+
+def test_nothing_decoded_makes_a_text_longer() -> None:
+    for text in DISGUISES.values():
+        assert all(
+            len(view.text) <= len(text) + 8 for view in read(text) if "payload" in view.name or "decoded" in view.name
+        )

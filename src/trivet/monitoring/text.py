@@ -89,16 +89,31 @@ class Reading:
     @cached_property
     def near(self) -> tuple[View, ...]:
         """`folded` and the views that a character's neighbours decide: leetspeak, spacing. A window of the text shows them too."""
-        return tuple(_different(self.folded.text, [self.folded, *_near(self.folded, _possible(self.clean.text))]))
+        return tuple(_different([self.folded, *_near(self.folded, self._possible)]))
 
     @cached_property
     def others(self) -> tuple[View, ...]:
         """All views but `folded`."""
-        far = list[View]()
-        for name, view in _far(self.original, self.clean):
-            base = folded(view, name)
-            far += [base, *_near(base, _possible(view.text))]
-        return tuple(_different("", [*self.near, *far]))[1:]
+        far = [view for base, possible in self._far for view in (base, *_near(base, possible))]
+        return tuple(_different([*self.near, *far]))[1:]
+
+    @cached_property
+    def near_glued(self) -> tuple[View, ...]:
+        """Letters that were set apart, without gaps, as `folded` and leetspeak have them. Not among the views: no words."""
+        return tuple(_glued(self.folded, self._possible))
+
+    @cached_property
+    def glued(self) -> tuple[View, ...]:
+        """`near_glued`, and the same of what was encoded."""
+        return (*self.near_glued, *(view for base, possible in self._far for view in _glued(base, possible)))
+
+    @cached_property
+    def _possible(self) -> set[str]:
+        return _possible(self.clean.text)
+
+    @cached_property
+    def _far(self) -> tuple[tuple[View, set[str]], ...]:
+        return tuple((folded(view, view.name), _possible(view.text)) for view in _far(self.original, self.clean))
 
     def __iter__(self) -> Iterator[View]:
         """The views to match lower-case words on."""
@@ -124,11 +139,11 @@ def _possible(text: str) -> set[str]:
     return {_NAMES[i] for i in _match(text.encode("utf-8", "replace")) or ()}
 
 
-def _different(known: str, views: list[View]) -> Iterator[View]:
-    """Those that say something, and not what one before them said."""
-    seen = set[str]()
-    for view in views:
-        if (view.text and view.text not in seen) or (view.text == known and not seen):
+def _different(views: list[View]) -> Iterator[View]:
+    """The first, and those that say something that none before them said."""
+    seen = {""}
+    for number, view in enumerate(views):
+        if number == 0 or view.text not in seen:
             seen.add(view.text)
             yield view
 
@@ -146,27 +161,34 @@ def _near(base: View, possible: set[str]) -> Iterator[View]:
             yield from letters.leet(view)
 
 
-def _far(original: str, clean: View) -> Iterator[tuple[str, View]]:
+def _glued(base: View, possible: set[str]) -> Iterator[View]:
+    if "spaced" in possible and (view := letters.glued(base)):
+        yield view
+        yield from letters.leet(view)
+
+
+def _far(original: str, clean: View) -> Iterator[View]:
     """Views that keep case: smuggled text, the text with encoded stretches decoded in place, and the decoded stretches alone."""
     start = View("clean", original)
     level = [clean, *hidden(start)]
-    yield from ((view.name, view) for view in level[1:])
+    yield from level[1:]
     for _ in range(DEPTH):
         deeper = list[View]()
         for view in level:
             possible, seen = _possible(view.text), ciphers.look(view.text)
             changes = encoded.undone(view.text, possible)
             if seen is not None:
-                yield from ((mirror.name, mirror) for mirror in ciphers.mirrored(view, seen))
+                yield from ciphers.mirrored(view, seen)
                 changes = encoded.merged(changes, ciphers.turned(view.text, seen))
             if "pig latin" in possible:
                 changes = encoded.merged(changes, ciphers.pig_latin(view.text))
             if changes:
                 deeper.append(patched(view, "decoded", changes))
-                yield "decoded", deeper[-1]
-                yield "payload", _payload(view, changes, "\n")
-                if len(changes) > 1:
-                    yield "payload", _payload(view, changes, "")
+                yield deeper[-1]
+                if any(c.isalpha() for change in changes for c in change.text):
+                    yield _payload(view, changes, "\n")
+                    if len(changes) > 1:
+                        yield _payload(view, changes, "")
         level = deeper
 
 

@@ -21,7 +21,7 @@ from trivet.core.errors import ConfigError
 from trivet.core.hazards import Goal, Probe
 from trivet.core.messages import Conversation, digest_of
 from trivet.core.verdicts import Span, Verdict
-from trivet.monitoring.guards.patterns import Patterns
+from trivet.monitoring.guards.patterns import Found, Patterns
 from trivet.monitoring.guards.phrases import Phrases
 from trivet.monitoring.guards.shared import aside, newest
 from trivet.monitoring.text import View, read
@@ -70,31 +70,33 @@ class Blocklist:
     def scan(self, text: str) -> Verdict:
         """What the list finds in a text. `why` names the rule, never the text."""
         reading = read(text)
-        views = reading if self.encodings else reading.near
-        spans = tuple(Span(*hit) for hit in sorted({hit for view in views for hit in self._hits(view)}))
-        if not spans:
+        views, glued = (reading, reading.glued) if self.encodings else (reading.near, reading.near_glued)
+        hits = {hit for view in views for hit in self._hits(view)}
+        hits |= {hit for view in glued for hit in self._spans(view, self._phrases.find_glued(view.text), "phrase")}
+        if hits and self.allow:
+            excused = {hit[:2] for view in views for hit in self._spans(view, self._excuses.find(view.text), "")}
+            hits = {h for h in hits if h[2][:6] != "phrase" or not any(a <= h[0] and h[1] <= b for a, b in excused)}
+        if not hits:
             return Verdict("safe", 0.0, "blocklist")
+        spans = tuple(Span(*hit) for hit in sorted(hits))
         return Verdict("listed", 1.0, "blocklist", self.category, f"matches {spans[0].label}", spans)
 
     def _hits(self, view: View) -> Iterator[tuple[int, int, str]]:
-        """(start, end, rule) of the original."""
-        best: dict[int, tuple[int, int, tuple[int, int]]] = {}
-        for start, end, number in self._phrases.find(view.text):
-            if (start not in best or end > best[start][0]) and self._in_reach(span := view.origin(start, end)):
-                best[start] = end, number, span
-        excused = (
-            [(a, b) for a, b, _ in self._excuses.find(view.text) if self._in_reach(view.origin(a, b))] if best else []
-        )
-        for start, (end, number, span) in best.items():
-            if not any(a <= start and end <= b for a, b in excused):
-                yield *span, f"phrase {number + 1}"
+        """(start, end, rule) of the original; of phrases the longest at each place."""
+        best: dict[int, tuple[int, tuple[int, int, str]]] = {}
+        for found in self._phrases.find(view.text):
+            if found.start not in best or found.end > best[found.start][0]:
+                best.update((found.start, (found.end, hit)) for hit in self._spans(view, [found], "phrase"))
+        yield from (hit for _, hit in best.values())
         find = self._patterns.find if self.reach is None else self._patterns.find_from_everywhere
-        for start, end, number in find(view.text):
-            if self._in_reach(span := view.origin(start, end)):
-                yield *span, f"pattern {number + 1}"
+        yield from self._spans(view, find(view.text), "pattern")
 
-    def _in_reach(self, span: tuple[int, int]) -> bool:
-        return self.reach is None or span[1] - span[0] <= self.reach
+    def _spans(self, view: View, found: Iterable[Found], rule: str) -> Iterator[tuple[int, int, str]]:
+        """Findings in a view as stretches of the original; without those beyond the reach."""
+        for start, end, number in found:
+            first, last = view.origin(start, end)
+            if self.reach is None or last - first <= self.reach:
+                yield first, last, f"{rule} {number + 1}"
 
 
 def _lines(path: Path) -> list[str]:

@@ -19,6 +19,7 @@ from trivet.monitoring.guards.patterns import Found, in_characters
 from trivet.monitoring.text import read
 from trivet.monitoring.views.characters import lowered
 
+LEAST_GLUED = 10  # bytes with both spaces: shorter phrases are part of many a word
 SMALL = 2000  # phrases for which the faster automaton is still small
 _WORD = re.compile(r"[^\W_]+")
 _GAPS = re.compile(r"[\W_]+")
@@ -46,6 +47,9 @@ class Phrases:
                     unspaced.setdefault("".join(words).encode(), number)
                 else:
                     spaced.setdefault(f" {' '.join(words)} ".encode(), number)
+        glued = {form.replace(b" ", b""): number for form, number in spaced.items() if len(form) >= LEAST_GLUED}
+        self._glued_numbers = tuple(glued.values())
+        self._glued = _automaton(glued)
         self._numbers = tuple(spaced.values())
         self._spaced = _automaton(spaced)
         self._unspaced_numbers = tuple(unspaced.values())
@@ -68,6 +72,14 @@ class Phrases:
             if hits := self._unspaced.find_matches_as_indexes(data, overlapping=True):
                 places = self._places(text, data, [hit[1:] for hit in hits], gap=0)
                 yield from (Found(*at, self._unspaced_numbers[hit[0]]) for at, hit in zip(places, hits, strict=True))
+
+    def find_glued(self, text: str) -> Iterator[Found]:
+        """Longer phrases in letters that have no gaps at all (`Reading.glued`), wherever words may end."""
+        if self._glued is not None:
+            data = text.encode("utf-8", "replace")
+            hits = self._glued.find_matches_as_indexes(data, overlapping=True)
+            for (number, *_), at in zip(hits, in_characters(text, data, [hit[1:] for hit in hits]), strict=True):
+                yield Found(*at, self._glued_numbers[number])
 
     @staticmethod
     def _places(text: str, data: bytes, spans: Sequence[tuple[int, int]], gap: int) -> Iterator[tuple[int, int]]:

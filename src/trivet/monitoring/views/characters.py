@@ -75,7 +75,7 @@ _NEIGHBOURHOOD, _NEAR_ENOUGH = 24, 64
 
 class _Marks(dict[int, str]):
     """Every character as one of: `\\x00` where NFKC may change or move it, `\\x01` where folding changes its length, `\\x02` for a
-    letter that cannot pass for Latin, else `a`."""
+    letter that does not pass for Latin by itself, else `a`."""
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
@@ -84,7 +84,7 @@ class _Marks(dict[int, str]):
         elif len(plain(char)) != 1:
             mark = _RESIZES
         else:
-            mark = _FOREIGN if char.isalpha() and not plain(LOOSE.get(code, char)).isascii() else "a"
+            mark = _FOREIGN if char.isalpha() and not plain(CLOSE.get(code, char)).isascii() else "a"
         self[code] = mark
         return mark
 

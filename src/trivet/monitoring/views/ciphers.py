@@ -118,8 +118,14 @@ def _best_run(text: str, seen: Look, turn: int, start: int, end: int) -> Iterato
     for gained, a, b in (*runs, (best, first, last)):
         if gained >= 100 * ENOUGH:
             new = text[a:b].translate(table)
-            if known_share(_WORD.findall(new.lower())) >= SHARE:
+            if _says_something(new):
                 yield Change(a, b, new)
+
+
+def _says_something(text: str) -> bool:
+    """Whether half of a text is English words, enough of them longer than chance makes them."""
+    found = _WORD.findall(text.lower())
+    return known_share(found) >= SHARE and sum(len(word) for word in found if len(word) > 2 and word in words()) >= 9
 
 
 @cache
@@ -191,4 +197,10 @@ def _home(word: str) -> str:
     if stem[-1:] in ("w", "y", "h") and len(stem) > 1:
         guesses.append(stem[:-1])
     guesses.append(stem)
-    return min(guesses, key=lambda guess: words().get(guess, 99.0)) if stem else word
+    return min(guesses, key=_oddity) if stem else word
+
+
+def _oddity(word: str) -> float:
+    """How much speaks against a word: its rareness, or 100 and how oddly its letters follow each other."""
+    codes = [0, *(ord(c) - 96 for c in word), 0]
+    return words().get(word) or 100.0 + float(surprise()[codes[:-1], codes[1:]].sum())

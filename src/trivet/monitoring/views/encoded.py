@@ -133,6 +133,8 @@ def _in_region(text: str, start: int, end: int) -> Iterator[Change]:
     rest: list[re.Match[str]] = []
     mixed: list[bool] = []
     for match in _TOKEN.finditer(text, start, end):
+        if not any(map(str.isalnum, match.group())):
+            continue  # a sign between pieces
         odd = _MIXED.search(match.group()) is not None
         if odd and len(match.group()) >= SHORTEST and (said := _whole(match.group())):
             yield from _pieces(text, rest, mixed)

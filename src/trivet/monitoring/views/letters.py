@@ -16,12 +16,13 @@ import numpy as np
 
 from trivet.monitoring.views.characters import SIGNS
 from trivet.monitoring.views.english import cut
-from trivet.monitoring.views.view import Change, View, patched
+from trivet.monitoring.views.view import Builder, Change, View, patched
 
 # What a sign or digit stands for; where it may be one of two letters, the usual one.
 _LEET = {"0": "o", "1": "i", "2": "z", "3": "e", "4": "a", "5": "s", "6": "g", "7": "t", "8": "b", "9": "g"}
 _LEET |= {"@": "a", "$": "s", "!": "i", "|": "i", "+": "t", "(": "c", "<": "c"}
-_SIGNS_AT_THE_END = "@$!|+(<"
+_SIGNS_AT_THE_END = "!|(<"  # there they end a sentence or open something
+_ALONE = {"4": "a", "@": "a", "1": "i"}  # words of one letter
 _LETTER, _SIGN, _GAP = 97, 48, 32
 _CLASSES = bytes(
     _GAP if c > 127 else _LETTER if chr(c).isalpha() else _SIGN if chr(c) in _LEET else _GAP for c in range(256)
@@ -46,7 +47,9 @@ def leet(view: View) -> Iterator[View]:
         text = text.translate(SIGNS)
     found = list(_mixed(text))
     if found:
-        places = [i for start, end in found for i in range(start, end) if text[i] in _LEET]
+        places = sorted(
+            {i for start, end in found for i in (*range(start, end), *_lone(text, start, end)) if text[i] in _LEET}
+        )
         yield patched(view, f"{view.name}+leet", [Change(i, i + 1, _LEET[text[i]]) for i in places])
         if any(text[i] in "1!|" for i in places):
             yield patched(view, f"{view.name}+leet-l", list(_with_l(text, found)))
@@ -70,6 +73,17 @@ def _mixed(text: str) -> Iterator[tuple[int, int]]:
                 yield start, end
 
 
+def _lone(text: str, start: int, end: int) -> Iterator[int]:
+    """Next to a word in leetspeak, a word of one sign."""
+    for place in (start - 2, end + 1):
+        if (
+            0 <= place < len(text)
+            and text[place] in _ALONE
+            and not text[place - 1 : place + 2].replace(text[place], "").strip()
+        ):
+            yield place
+
+
 def _with_l(text: str, found: list[tuple[int, int]]) -> Iterator[Change]:
     """As `leet`, but 1, ! and | are l beside a vowel and i elsewhere: `ki11`, `p1an`."""
     for start, end in found:
@@ -86,15 +100,32 @@ def _with_l(text: str, found: list[tuple[int, int]]) -> Iterator[Change]:
 
 def drawn(view: View) -> View | None:
     """Letters drawn from several signs: `p()i50|\\|`."""
-    found = [match for match in _DRAWN.finditer(view.text) if _in_a_word(view.text, *match.span())]
+    runs: list[list[re.Match[str]]] = []
+    for match in _DRAWN.finditer(view.text):
+        if runs and match.start() == runs[-1][-1].end():
+            runs[-1].append(match)
+        else:
+            runs.append([match])
+    found = [match for run in runs if _in_a_word(view.text, run) for match in run]
     if all(match.group() == "()" for match in found):
         return None
     return patched(view, f"{view.name}+drawn", [Change(*match.span(), _ART[match.group()]) for match in found])
 
 
-def _in_a_word(text: str, start: int, end: int) -> bool:
-    before, after = text[start - 1 : start], text[end : end + 1]
-    return before.isalnum() and after.isalnum() if text[start:end] == "()" else before.isalnum() or after.isalnum()
+def _in_a_word(text: str, run: list[re.Match[str]]) -> bool:
+    start, end = run[0].start(), run[-1].end()
+    before, after = text[start - 1 : start].isalnum(), text[end : end + 1].isalnum()
+    return before and after if len(run) == 1 and run[0].group() == "()" else before or after
+
+
+def glued(view: View) -> View | None:
+    """Letters set apart, alone and without any gap: for those who look for phrases without regard to where words end."""
+    builder = Builder(view)
+    for run in _spaced(view.text):
+        for place in run:
+            builder.put(view.text[place], place, place + 1)
+        builder.put("\n", run[-1], run[-1] + 1)
+    return builder.view(f"{view.name}+glued") if builder.length else None
 
 
 def joined(view: View, possible: Container[str]) -> Iterator[View]:
