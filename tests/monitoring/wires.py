@@ -32,6 +32,8 @@ class Wire:
         self.lines = list(lines)
         self.seen: list[bytes] = []
         self.connections = 0
+        self.asked = threading.Event()
+        """Set with each request."""
         self.left = threading.Event()
         """Set when a client has gone away."""
         self.port = 0
@@ -56,6 +58,7 @@ class Wire:
                 request = head + await reader.readexactly(length)
                 line = self.lines[min(len(self.seen), len(self.lines) - 1)]
                 self.seen.append(request)
+                self.asked.set()
                 for piece in line(request) if callable(line) else line:
                     if piece == HANG:
                         await reader.read()  # until the other side goes
@@ -103,6 +106,16 @@ def wired(*lines: Line | Callable[[bytes], Line]) -> Iterator[Wire]:
         loop, ending = stop[0]
         loop.call_soon_threadsafe(ending.set)
         thread.join(10)
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait until something is so in another thread that tells nobody."""
+    look = threading.Event()
+    for _ in range(2000):
+        if true():
+            return
+        look.wait(0.01)
+    raise AssertionError("it never came to be so")
 
 
 def free_port() -> int:

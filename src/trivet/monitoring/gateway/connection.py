@@ -69,12 +69,14 @@ class Connection(asyncio.Protocol):
         self.closed = False
         self._server: Any = None
         self._client: Any = None
-        self._head = 0
+        self._head = self._size = 0
+        self._long = False
         self._coming: Cycle | None = None
         """The request whose body is being read, which may be ahead of the one being answered."""
         self._reading = True
         self._writable: asyncio.Future[None] | None = None
-        self._deadline = 0.0
+        self._deadline = self._deaf = 0.0
+        """Until when the client must have said something, and must have read something; 0 for no hurry."""
         self._timer: asyncio.TimerHandle | None = None
 
     # The transport
@@ -107,7 +109,10 @@ class Connection(asyncio.Protocol):
             if self._coming or self.cycle:  # the offer of another protocol is declined by answering in this one
                 (self._coming or self.cycle).keep_alive = False  # type: ignore[union-attr]
         except httptools.HttpParserError:
-            self._refuse(400, b"The request is not valid HTTP/1.1.")
+            if self._long:
+                self._refuse(431, b"The request's head is too long.")
+            else:
+                self._refuse(400, b"The request is not valid HTTP/1.1.")
             return
         if self._coming is None and self._head > self.patience.max_head_bytes:
             self._refuse(431, b"The request's head is too long.")
@@ -118,14 +123,17 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         if self._writable is None:
             self._writable = self.loop.create_future()
-            self._expect(self.patience.write_seconds)
+            self._deaf = self.loop.time() + self.patience.write_seconds
+            self._look_by(self._deaf)
 
     def resume_writing(self) -> None:
         if self._writable is not None:
-            self._deadline = 0.0
+            self._deaf = 0.0
             if not self._writable.done():
                 self._writable.set_result(None)
             self._writable = None
+            if self.cycle is None and not self.closed:
+                self._go_on()
 
     async def drained(self) -> None:
         if self._writable is not None:
@@ -141,26 +149,38 @@ class Connection(asyncio.Protocol):
     # The clock
 
     def _expect(self, seconds: float) -> None:
-        """Something must happen within so many seconds. The timer that runs is kept: it looks again when it fires."""
+        """Something must be heard within so many seconds."""
         self._deadline = self.loop.time() + seconds
+        self._look_by(self._deadline)
+
+    def _look_by(self, when: float) -> None:
+        """The timer that runs is kept, since it looks again when it fires, unless that would be much too late."""
         if self._timer is None:
-            self._timer = self.loop.call_at(self._deadline, self._tick)
-        elif self._timer.when() > self._deadline + 1.0:
+            self._timer = self.loop.call_at(when, self._tick)
+        elif self._timer.when() > when + 0.05:
             self._timer.cancel()
-            self._timer = self.loop.call_at(self._deadline, self._tick)
+            self._timer = self.loop.call_at(when, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        if self.closed or not self._deadline:
+        if self.closed:
             return
-        if self._deadline > self.loop.time():
-            self._timer = self.loop.call_at(self._deadline, self._tick)
-        elif (self._coming is None and self._head and self.cycle is None) or (
-            self._coming is not None and self.cycle is self._coming and not self.cycle.started and not self._writable
-        ):
-            self._refuse(408, b"The request did not come in time.")
-        else:
+        now = self.loop.time()
+        if self._deaf and self._deaf <= now:
             self.transport.abort()
+        elif self._deadline and self._deadline <= now:
+            if self._late():
+                self._refuse(408, b"The request did not come in time.")
+            else:
+                self.transport.abort()
+        elif waits := [when for when in (self._deaf, self._deadline) if when]:
+            self._timer = self.loop.call_at(min(waits), self._tick)
+
+    def _late(self) -> bool:
+        """Whether what is late is the client's request, and not its reading of an answer."""
+        if self._coming is None:
+            return bool(self._head) and self.cycle is None
+        return self.cycle is self._coming and not self.cycle.started
 
     def _refuse(self, status: int, why: bytes) -> None:
         """An answer without an application, after which nothing more is read."""
@@ -173,7 +193,7 @@ class Connection(asyncio.Protocol):
     # The parser
 
     def on_message_begin(self) -> None:
-        self._url = b""
+        self._url, self._size = b"", 0
         self._headers: list[tuple[bytes, bytes]] = []
 
     def on_url(self, url: bytes) -> None:
@@ -181,6 +201,10 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name.lower(), value))
+        self._size += len(name) + len(value)
+        if self._size > self.patience.max_head_bytes:
+            self._long = True
+            raise ValueError
 
     def on_headers_complete(self) -> None:
         url = self._url
@@ -255,6 +279,10 @@ class Connection(asyncio.Protocol):
         if done is not None and not done.keep_alive:
             self.transport.close()
             return
+        if self._writable is None:  # or who sends ahead and does not read would fill our memory with answers
+            self._go_on()
+
+    def _go_on(self) -> None:
         if self.waiting:
             self._start(self.waiting.popleft())
         else:

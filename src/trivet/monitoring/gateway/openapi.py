@@ -181,7 +181,7 @@ def _operation(
         {"application/json": {"schema": _ref(reply)}} if reply else {"text/plain": {"schema": _TEXT}}
     )
     if route in _STREAMED:
-        content["text/event-stream"] = {"schema": _TEXT}
+        content["text/event-stream"] = {"schema": _object({"data": _TEXT}, event=_TEXT)}
     error = "MessagesError" if route == MESSAGES.route else "Error"
     operation: dict[str, Any] = {
         "summary": summary,

@@ -125,7 +125,7 @@ class Line(asyncio.Protocol):
             self._fail(self.fault or TargetError(f"{self.pool} did not answer in HTTP: {type(error).__name__}"))
             return
         if not self.ended:
-            self._deadline = self.loop.time() + self.waits.silent_seconds
+            self._within(self.waits.silent_seconds)
 
     def eof_received(self) -> bool:
         return False
@@ -137,15 +137,10 @@ class Line(asyncio.Protocol):
         self.pool.gone(self)
         if self.answer is None or self.ended:
             return
-        if (
-            self.began
-            and "content-length" not in self.headers
-            and "transfer-encoding" not in self.headers
-            and exc is None
-        ):
-            if self.streaming or self.headers:
-                self.on_message_complete()  # a body that ends with its connection
-                return
+        framed = "content-length" in self.headers or "transfer-encoding" in self.headers
+        if self.headers and not framed and exc is None:
+            self.on_message_complete()  # a body that ends with its connection
+            return
         if not self.began:
             # A kept connection that closes under a request was closed before the request came: the server's idle clock.
             kind = Unreached if self.used > 1 else TargetError
@@ -226,7 +221,7 @@ class Line(asyncio.Protocol):
         self.held = 0
         if self.paused and not self.closed:
             self.paused = False
-            self._deadline = self.loop.time() + self.waits.silent_seconds
+            self._within(self.waits.silent_seconds)
             self.transport.resume_reading()
         return data
 
@@ -253,8 +248,11 @@ class Line(asyncio.Protocol):
     # The clock
 
     def _within(self, seconds: float) -> None:
+        """The timer that runs is kept and looks again when it fires, unless that would be too late."""
         self._deadline = self.loop.time() + seconds
-        if self._timer is None:
+        if self._timer is None or self._timer.when() > self._deadline + 0.05:
+            if self._timer:
+                self._timer.cancel()
             self._timer = self.loop.call_at(self._deadline, self._tick)
 
     def _tick(self) -> None:

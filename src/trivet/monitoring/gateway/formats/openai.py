@@ -8,7 +8,7 @@ from typing import Any
 from trivet.core.messages import Role
 from trivet.monitoring.gateway.formats.shape import Path, Piece
 from trivet.monitoring.gateway.formats.streaming import encode, event
-from trivet.monitoring.gateway.formats.texts import OPAQUE, UNREADABLE, leaves, readings
+from trivet.monitoring.gateway.formats.texts import OPAQUE, UNREADABLE, leaves, readings, within
 from trivet.monitoring.gateway.wire import Refused
 
 DONE = b"data: [DONE]\n\n"
@@ -24,6 +24,7 @@ ROLES: dict[str, Role] = {
 
 TEXTS = ("text", "input_text", "output_text")
 THOUGHTS = ("thinking", "reasoning", "reasoning_text", "summary_text")
+_UNREAD = UNREADABLE | {"base64", "url"}
 DOCUMENTS = ("document", "search_result")
 
 
@@ -75,16 +76,12 @@ def _part_pieces(content: list[Any], path: Path, role: Role, origin: str, unchec
 
 def document_pieces(document: Any, path: Path, *, unchecked: bool) -> Iterator[Piece]:
     """A document's texts. They are nobody's words here: role tool, so that they are scanned as what tools bring in."""
-    if not unchecked and (kind := _within(document)):
+    if not unchecked and (kind := _kind_within(document)):
         raise unreadable(kind, str(path[0]))
     yield from (Piece(text, "tool", at, "document") for at, text in leaves(document, path, OPAQUE))
 
 
-def _within(value: Any) -> str:
+def _kind_within(value: Any) -> str:
     """The kind of the first thing inside that cannot be read, or an empty string."""
-    if isinstance(value, dict):
-        kind = value.get("type")
-        if isinstance(kind, str) and (kind in UNREADABLE or kind in ("base64", "url")):
-            return kind
-        return next(filter(None, map(_within, value.values())), "")
-    return next(filter(None, map(_within, value)), "") if isinstance(value, list) else ""
+    kinds = (one.get("type") for one in within(value) if isinstance(one, dict))
+    return next((kind for kind in kinds if isinstance(kind, str) and kind in _UNREAD), "")

@@ -12,6 +12,7 @@ strings under STRUCTURAL names hold no prose and are not read either.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -23,6 +24,9 @@ from trivet.monitoring.gateway.formats.shape import LINES, Field, Path, Piece
 from trivet.monitoring.gateway.wire import Refused
 
 T = TypeVar("T")
+_SPACE = re.compile(r"\s")
+DEEPEST = 64
+"""How deep the JSON of a request may be nested: deeper than any schema, far from where walking it costs or fails."""
 
 STRUCTURAL = frozenset(
     [
@@ -94,6 +98,8 @@ UNREADABLE = frozenset(
 
 def converted(body: dict[str, Any], form: type[T]) -> T:
     """The body's known fields as typed values; raises Refused that names the field."""
+    if _is_deep(body):
+        raise Refused(400, f"The request is nested deeper than {DEEPEST} levels.", code="too_deep")
     try:
         return msgspec.convert(body, form)
     except (msgspec.ValidationError, RecursionError) as error:
@@ -104,18 +110,45 @@ def converted(body: dict[str, Any], form: type[T]) -> T:
         raise Refused(400, f"The request is not valid: {error}", param=field or None) from error
 
 
-def leaves(value: Any, path: Path = (), but: frozenset[str] = STRUCTURAL) -> Iterator[tuple[Path, str]]:
+def leaves(value: Any, path: Path = (), but: Container[str] = STRUCTURAL) -> Iterator[tuple[Path, str]]:
     """Every text within a JSON value and where it stands, but for words without white space under some names."""
-    if isinstance(value, str):
-        if value:
-            yield path, value
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            if not (name in but and is_word(inner)) and not _is_opaque(name, inner):
-                yield from leaves(inner, (*path, name), but)
-    elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            yield from leaves(inner, (*path, number), but)
+    waiting = [(path, value)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, str):
+            if value:
+                yield path, value
+        elif isinstance(value, dict):
+            waiting += [
+                ((*path, name), inner)
+                for name, inner in reversed(value.items())
+                if not (name in but and is_word(inner)) and not _is_opaque(name, inner)
+            ]
+        elif isinstance(value, list):
+            waiting += [((*path, number), inner) for number, inner in reversed([*enumerate(value)])]
+
+
+def within(value: Any) -> Iterator[Any]:
+    """The value and every value inside."""
+    waiting = [value]
+    while waiting:
+        yield (value := waiting.pop())
+        if isinstance(value, (dict, list)):
+            waiting += value.values() if isinstance(value, dict) else value
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, (dict, list))
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _is_opaque(name: str, value: Any) -> bool:
@@ -126,7 +159,7 @@ def _is_opaque(name: str, value: Any) -> bool:
 
 
 def is_word(value: Any) -> bool:
-    return isinstance(value, str) and not any(map(str.isspace, value))
+    return isinstance(value, str) and _SPACE.search(value) is None
 
 
 def without_prose(value: dict[str, Any], known: Container[str]) -> dict[str, Any]:
