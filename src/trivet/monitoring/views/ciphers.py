@@ -72,8 +72,8 @@ def look(text: str) -> Look | None:
     data = text.encode("ascii", "replace").translate(_CODES)
     data += bytes(-len(data) % BLOCK + 2)
     both = model().both
-    sums = np.add.reduce(both.take(np.frombuffer(data[:-2], "<u2")).reshape(-1, BLOCK // 2), axis=1)
-    sums += np.add.reduce(both.take(np.frombuffer(data[1:-1], "<u2")).reshape(-1, BLOCK // 2), axis=1)
+    sums = np.einsum("ij->i", both.take(np.frombuffer(data[:-2], "<u2")).reshape(-1, BLOCK // 2))
+    sums += np.einsum("ij->i", both.take(np.frombuffer(data[1:-1], "<u2")).reshape(-1, BLOCK // 2))
     odd = sums.astype(np.int16)
     found = np.flatnonzero(odd > 0), np.flatnonzero((sums - odd) >> 16 > BACK * FEWEST)
     return Look(np.frombuffer(data[:-1], np.uint8), *found) if len(found[0]) or len(found[1]) else None

@@ -114,11 +114,11 @@ def _base64(text: str) -> Iterator[Change]:
     """Looks only where letters are mixed as in no word, and near it."""
     data = text.encode("ascii", "replace")
     codes = np.frombuffer(data.translate(_CASES), np.uint8)
-    places = np.flatnonzero(_MIXES.take((codes[:-1] << 2) | codes[1:]))
+    places = np.flatnonzero(_MIXES.take((codes[:-1] << 2) | codes[1:])).tolist()
     bounds = data.translate(_BOUNDS)
     free = 0
-    for group in np.split(places, np.flatnonzero(np.diff(places) > REACH) + 1) if len(places) else ():
-        start, end = bounds.rfind(b" ", 0, int(group[0])) + 1, bounds.find(b" ", int(group[-1]))
+    for first, last in _groups(places):
+        start, end = bounds.rfind(b" ", 0, first) + 1, bounds.find(b" ", last)
         end = end if end >= 0 else len(text)
         if end - start >= SHORTEST:
             start, end = max(free, bounds.rfind(b" ", 0, max(0, start - REACH)) + 1), min(len(text), end + REACH)
@@ -126,6 +126,19 @@ def _base64(text: str) -> Iterator[Change]:
                 end = cut if cut >= 0 else len(text)
             yield from _in_region(text, start, end)
             free = end
+
+
+def _groups(places: list[int]) -> Iterator[tuple[int, int]]:
+    """First and last of places that are never more than REACH apart."""
+    first = last = -1
+    for place in places:
+        if place - last > REACH or first < 0:
+            if first >= 0:
+                yield first, last
+            first = place
+        last = place
+    if first >= 0:
+        yield first, last
 
 
 def _in_region(text: str, start: int, end: int) -> Iterator[Change]:

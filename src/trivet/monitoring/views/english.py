@@ -29,10 +29,11 @@ def words() -> dict[str, float]:
 @cache
 def surprise() -> np.ndarray:
     """[27, 27] nats: how surprising letter b is after letter a; 0 is what lies between words. Nothing-nothing is 0."""
-    counts = np.full((27, 27), 2e-5)
-    for word, cost in words().items():
-        codes = [0, *(ord(c) - 96 for c in word), 0]
-        np.add.at(counts, (codes[:-1], codes[1:]), math.exp(-cost))
+    codes = np.frombuffer(f" {' '.join(words())} ".encode(), np.uint8) & 31
+    shares = np.exp(-np.array(list(words().values())))
+    weights = np.repeat(shares, np.array([len(word) + 1 for word in words()]))
+    pairs = codes[:-1].astype(np.intp) * 27 + codes[1:]
+    counts = np.bincount(pairs, weights, 27 * 27).reshape(27, 27) + 2e-5
     found = -np.log(counts / counts.sum(axis=1, keepdims=True))
     found[0, 0] = 0.0
     return found

@@ -166,13 +166,19 @@ def _cut(text: str, run: list[int]) -> Iterator[Change]:
 
 def _spaced(text: str) -> Iterator[list[int]]:
     """Where three or more characters stand alone with at most three others between two."""
-    run: list[int] = []
-    for place in (*_alone(text).tolist(), len(text) + 5):
-        if run and place - run[-1] > 4:
-            if len(run) >= 3 and sum(text[i].isalpha() for i in run) >= 2:
-                yield run
-            run = []
-        run.append(place)
+    alone = _alone(text)
+    close = np.diff(alone) <= 4
+    for begin in (
+        np.flatnonzero(close[1:] & close[:-1] & ~np.concatenate([[False], close[:-2]])).tolist()
+        if len(close) > 1
+        else ()
+    ):
+        end = begin + 1
+        while end < len(close) and close[end]:
+            end += 1
+        run = alone[begin : end + 1].tolist()
+        if sum(text[i].isalpha() for i in run) >= 2:
+            yield run
 
 
 def _alone(text: str) -> np.ndarray:
