@@ -72,7 +72,17 @@ STRUCTURAL = frozenset(
 """Names under which a reply has no prose: identifiers, kinds, opaque blobs. Whatever has white space in it is read all the same."""
 
 OPAQUE = frozenset(
-    ["type", "encrypted_content", "signature", "thought_signature", "cache_control", "image_url", "partial_image_b64"]
+    [
+        "type",
+        "media_type",
+        "mime_type",
+        "encrypted_content",
+        "signature",
+        "thought_signature",
+        "cache_control",
+        "image_url",
+        "partial_image_b64",
+    ]
 )
 """The few names under which a request has none, where whoever wrote it may mean ill."""
 
