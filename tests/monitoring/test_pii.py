@@ -31,7 +31,7 @@ VALUES = {
     "CRYPTO": ["1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"],
     "URL": [
         "https://www.linkedin.com/in/some-body",
-        "https://example.com/reset?token=abc123",
+        "https://example.com/orders?customer_id=48213",
         "http://ann:pw@example.com/x",
     ],
     "BR_CPF": ["390.533.447-05"],

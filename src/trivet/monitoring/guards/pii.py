@@ -24,12 +24,13 @@ from trivet.core.errors import ConfigError, did_you_mean
 from trivet.core.hazards import Goal, Probe
 from trivet.core.messages import Conversation, digest_of
 from trivet.core.verdicts import Span, Verdict
-from trivet.monitoring.guards.pii_finder import REACH, Finder, Found, flat
+from trivet.monitoring.guards import secrets
+from trivet.monitoring.guards.pii_finder import LOOKAHEAD, REACH, Finder, Found, flat
 from trivet.monitoring.guards.pii_kinds import BY_NAME, KINDS
 from trivet.monitoring.guards.pii_phone import REGIONS, known_regions
 from trivet.monitoring.guards.shared import aside, newest
 from trivet.monitoring.guards.vault import WORDS, Placeholders
-from trivet.monitoring.text import read
+from trivet.monitoring.text import View, read
 
 NAMES = tuple(kind.name for kind in KINDS if kind.default)
 EVERY = tuple(kind.name for kind in KINDS)
@@ -69,6 +70,7 @@ class Pii:
         self._people = _people(names)
         self.cheap = self._people is None
         self.reach = None if self._people else REACH
+        self.lookahead = LOOKAHEAD
         self.digest = digest_of(["pii-2", self.kinds, where, sorted(self.allow), minimum, names])
 
     async def judge(self, conversation: Conversation, about: Goal | Probe | None = None) -> Verdict:
@@ -88,20 +90,17 @@ class Pii:
         return tuple(one for one in found if not self._allowed(one, text)) if self.allow else found
 
     def _everything(self, text: str) -> Iterator[Found]:
-        if text.isascii():
-            found, encoded = self._finder.find(text)
-            yield from found
-        else:
-            clean = read(text).clean
-            found, encoded = self._finder.find(clean.text)
-            yield from (Found(*clean.origin(one.start, one.end), one.kind, one.score) for one in found)
-        if encoded:
-            for view in read(text).others:
-                if view.name in _DECODED:
-                    for one in self._finder.find(view.text)[0]:
-                        yield Found(*view.origin(one.start, one.end), one.kind, one.score)
+        clean = read(text).clean
+        found, encoded = self._finder.find(clean.text)
+        yield from (Found(*clean.origin(one.start, one.end), one.kind, one.score) for one in found)
+        for view in read(text).others if encoded else ():
+            if (
+                view.name == "payload"
+            ):  # what an encoded stretch decodes to; the rest of the text stands in the clean view
+                for one in self._finder.find(view.text)[0]:
+                    yield Found(*view.origin(one.start, one.end), one.kind, one.score)
         if self._secrets:
-            yield from _keys(text)
+            yield from _keys(clean)
         if self._people:
             yield from (one for one in self._people.find(text) if one.score >= self.minimum)
 
@@ -114,10 +113,6 @@ class Pii:
         host = value.rpartition("@")[2] if one.kind == "EMAIL_ADDRESS" else value.partition("://")[2]
         host = host.partition("/")[0].partition("?")[0].partition(":")[0]
         return any(host == domain[1:] or host.endswith("." + domain[1:]) for domain in self._domains)
-
-
-# Views that hold what an encoded stretch decodes to; the rest of a text stands in the clean view already.
-_DECODED = ("payload",)
 
 
 def _kind(name: str) -> str:
@@ -162,26 +157,13 @@ def _best(found: Iterable[Found]) -> tuple[Found, ...]:
     return tuple(kept)
 
 
-_KEYS = (
-    r"-----BEGIN (?:[A-Z]{1,12} ){0,3}PRIVATE KEY-----[A-Za-z0-9+/=\s:,.\-]*?-----END (?:[A-Z]{1,12} ){0,3}PRIVATE KEY-----"
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36,255}\b|\bgithub_pat_[A-Za-z0-9_]{22,255}\b"
-    r"|\bglpat-[A-Za-z0-9_\-]{20,64}\b|\bsk-(?:ant-|proj-|svcacct-)?[A-Za-z0-9_\-]{20,256}\b"
-    r"|\b[sr]k_(?:live|test)_[A-Za-z0-9]{16,128}\b|\bxox[abeoprs]-[A-Za-z0-9\-]{10,256}\b|\bAIza[A-Za-z0-9_\-]{35}\b"
-    r"|\bhf_[A-Za-z0-9]{30,64}\b|\beyJ[A-Za-z0-9_\-]{8,}\.eyJ[A-Za-z0-9_\-]{4,}\.[A-Za-z0-9_\-]{8,}"
-)
+# Surest first; what only looks like a key leaves room for a surer reading.
+_GUESSED = ("HIGH_ENTROPY", "PASSWORD")
 
 
-@lru_cache(maxsize=1)
-def _key_shapes() -> Any:
-    import re2
-
-    return re2.compile(_KEYS)
-
-
-def _keys(text: str) -> Iterator[Found]:
-    clean = read(text).clean if not text.isascii() else None
-    for match in _key_shapes().finditer(clean.text if clean else text):
-        yield Found(*(clean.origin(*match.span()) if clean else match.span()), "SECRET", 1.0)
+def _keys(clean: View) -> Iterator[Found]:
+    for start, end, kind in secrets.find(clean.text):
+        yield Found(*clean.origin(start, end), "SECRET", 0.6 if kind in _GUESSED else 1.0)
 
 
 @lru_cache(maxsize=8)

@@ -27,6 +27,8 @@ LIFT = 0.5
 LONGEST = 400
 REACH = 512
 """Every finding but a private key is at most LONGEST characters and hangs on nothing farther away than this."""
+LOOKAHEAD = 96
+"""What must be known of the text behind a word: the rest of the longest finding with gaps in it, and a word after that."""
 
 RUN = rb"[+(]?\d(?:(?:[ .\-/]?\(?|\)[ .\-/]?| [/\-] )\d){6,}"
 # No digit or letter may touch a finding, nor a decimal point with a digit behind it.

@@ -22,6 +22,7 @@ _REGIONS = "US GB DE FR ES IT NL BE CH AT PL SE DK NO FI IE PT CZ GR IN BR AU NZ
 REGIONS = tuple(_REGIONS.split())
 """Where a number without a country code may be dialled, unless the guard is told."""
 
+TABLE = 80
 _TYPES = "fixed_line mobile toll_free premium_rate shared_cost personal_number voip pager uan voicemail"
 _GAP = r"(?:[ .\-/]?\(?|\)[ .\-/]?| [/\-] )"
 # First what shows itself to be one, then whatever digits are left.
@@ -43,7 +44,8 @@ _YEARS = re.compile(r"(?:1[89]|20)\d\d(?:[ /-]{1,3}(?:1[89]|20)\d\d)*")
 def phones(flat: str, start: int, end: int, regions: tuple[str, ...]) -> Iterator[tuple[int, int, float]]:
     """The phone numbers in a run of digits, as (start, end, how sure)."""
     stretches = [(start, end)]
-    for shape in _SHAPES:
+    # A table of numbers is read for numbers that show themselves only: where one group ends is a guess in it.
+    for shape in _SHAPES if end - start <= TABLE else _SHAPES[:1]:
         left = []
         for first, last in stretches:
             at = first
