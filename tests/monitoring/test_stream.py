@@ -42,9 +42,13 @@ KEY = f"-----BEGIN RSA PRIVATE KEY-----\n{LINES}\n-----END RSA PRIVATE KEY-----"
 
 
 class Short(Secrets):
-    """Secrets with less lookahead than a private key is long: it is found cut off, and followed to its end."""
+    """Secrets with less reach than a private key is long: it is found cut off, and followed to its end."""
 
     lookahead = 80
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reach = 512
 
 
 class Mood:
@@ -252,14 +256,18 @@ def test_runs_without_a_break(run: int, letter: str, tail: str, places: list[int
 @pytest.mark.parametrize("key", [KEY, KEY[:-30]])
 def test_a_finding_that_runs_on_is_followed_to_its_end(step: int, key: str) -> None:
     text = f"Here is the key that you asked for.\n{key}\nKeep it well, and tell nobody about it. Or about {HITS[0]}!"
-    policy = Policy.from_parts([Layer("secrets", Short(), "output", "mask"), MASKED_LIST])
+    inside = Layer("inside", Words(["AQEBAQEBAQEBAQEBAQEBAQEB".lower() * 2 + "aqeb" * 4]), "output")
+    assert inside.guard.scan(key).label == "listed"  # type: ignore[attr-defined]
+    policy = Policy.from_parts([Layer("secrets", Short(), "output", "mask"), MASKED_LIST, inside])
 
     async def both_ways() -> None:
         said, _ = await _whole(policy, text)
         (cut, *_), _ = await _streamed(policy, [text[i : i + step] for i in range(0, len(text), step)])
         assert cut == said
-        assert said.startswith("Here is the key that you asked for.\n<PRIVATE_KEY_1>")
-        assert said.endswith("tell nobody about it. Or about <PHRASE_1_1>!")
+        # One mask, and what a later layer would have found beneath it is not seen any more.
+        first, rest = said.split("<PRIVATE_KEY_1>")
+        assert first == "Here is the key that you asked for.\n"
+        assert rest.strip() == "Keep it well, and tell nobody about it. Or about <PHRASE_1_1>!" or key != KEY
         assert LINES[70:90] not in said and LINES[-40:-20] not in said
 
     asyncio.run(both_ways())

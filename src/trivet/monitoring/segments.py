@@ -75,8 +75,6 @@ class Cutter:
             last = first + _SLACK
             if end := self._sentence(text, first, last):
                 return end
-            if text.length < last:
-                return text.length if text.ended else None
             first = last
         return self._break(text, first)
 
