@@ -1,4 +1,4 @@
-"""The JSON check, and the light classifier on a small made-up task."""
+"""The light classifier on a small made-up task."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import base64
 import codecs
 import itertools
-import json
 import random
 from pathlib import Path
 
@@ -17,61 +16,6 @@ from trivet.core.errors import ConfigError, DataError
 from trivet.core.messages import Conversation
 from trivet.monitoring.guards.classifier import ClassifierGuard, LightClassifier, train, windows
 from trivet.monitoring.guards.features import buckets
-from trivet.monitoring.guards.format import JsonFormat
-
-# JSON
-
-SCHEMA = {
-    "type": "object",
-    "required": ["name", "tags"],
-    "properties": {
-        "name": {"type": "string"},
-        "tags": {"type": "array", "items": {"enum": ["a", "b"]}},
-        "n": {"type": "integer"},
-    },
-    "additionalProperties": False,
-}
-
-
-def asks(schema: dict | None) -> dict:
-    return {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}}
-
-
-def test_without_a_response_format_nothing_is_checked() -> None:
-    assert JsonFormat().bind({}) is None
-    assert JsonFormat().bind({"response_format": {"type": "text"}}) is None
-
-
-@pytest.mark.parametrize("text", ['{"a": 1}', " {} ", '{"a": [1, {"b": null}]}'])
-def test_json_objects_pass(text: str) -> None:
-    assert JsonFormat().bind({"response_format": {"type": "json_object"}}).scan(text).score == 0.0
-
-
-@pytest.mark.parametrize("text", ["", "hello", "[1]", '{"a": NaN}', "{'a': 1}", "```json\n{}\n```", '{"a":' * 5000])
-def test_what_is_not_a_json_object_is_named_without_its_text(text: str) -> None:
-    verdict = JsonFormat().bind({"response_format": {"type": "json_object"}}).scan(text)
-    assert verdict.score == 1.0
-    assert "hello" not in verdict.why
-
-
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [
-        ({"name": "x", "tags": []}, ""),
-        ({"name": "x", "tags": ["a"], "n": 3}, ""),
-        ({"name": "x", "tags": ["a"], "n": 3.0}, ""),
-        ({"name": "x"}, "lacks the required 'tags'"),
-        ({"name": 1, "tags": []}, "$.name is not of the type string"),
-        ({"name": "x", "tags": ["c"]}, "$.tags[0] is not one of"),
-        ({"name": "x", "tags": [], "n": True}, "$.n is not of the type integer"),
-        ({"name": "x", "tags": [], "more": 1}, "does not allow"),
-        ([], "$ is not of the type object"),
-    ],
-)
-def test_the_schema_is_checked(value: object, said: str) -> None:
-    verdict = asyncio.run(JsonFormat().bind(asks(SCHEMA)).judge(Conversation.user(json.dumps(value))))
-    assert (said in verdict.why and verdict.score == 1.0) if said else verdict.score == 0.0
-
 
 # Classifier
 
