@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from formats.dialects import DIALECTS, chat_client, chat_server
 from formats.stand_in import Script, Slot, expected, run, sse
 from trivet.core.errors import Blocked, TargetError
+from trivet.monitoring.gateway.formats.escapes import escaped, unescaped
 
 DELTAS = st.sampled_from(
     [
@@ -41,6 +42,11 @@ CUTS = st.lists(st.integers(0, 1 << 20), max_size=30)
 
 def scripts(slots: tuple[Slot, ...]) -> st.SearchStrategy[Script]:
     return st.lists(st.tuples(st.sampled_from(slots), DELTAS), max_size=25)
+
+
+def after(slot: Slot, text: str) -> str:
+    """What may leave of a text in the end; arguments are JSON and guarded as what they mean."""
+    return escaped(expected(unescaped(text))) if slot[1].startswith(("tool", "call")) else expected(text)
 
 
 def texts_of(script: Script) -> dict[Slot, str]:
@@ -75,16 +81,18 @@ def test_any_stream_cut_anywhere(name: str, mode: str) -> None:
             assert ran.raw == raw  # nothing was touched
         elif not any("poison" in text for text in texts.values()):
             assert {slot: text for slot, text in seen.texts.items() if text} == {
-                slot: expected(text) for slot, text in texts.items() if expected(text)
+                slot: after(slot, text) for slot, text in texts.items() if after(slot, text)
             }
             assert not seen.errors and ran.told.blocked is None
         else:
             assert ran.told.blocked is not None and ran.told.finish == "content_filter"
             for slot, text in seen.texts.items():
-                assert expected(texts.get(slot, "")).startswith(text)
+                assert after(slot, texts.get(slot, "")).startswith(text)
         if mode != "open":
             assert not any("secret" in text or "poison" in text for text in seen.texts.values())
-        assert sorted(text for text in seen.texts.values() if text) == sorted(s.text for s in ran.streams if s.text)
+        assert sorted(text for text in seen.texts.values() if text) == sorted(
+            slot.stream.text for slot in ran.told.slots if slot.stream.text
+        )
         said = sorted("".join(slot.said) for slot in ran.told.slots if slot.said)
         if ran.told.blocked is None:
             assert said == sorted(text for text in texts.values() if text)

@@ -165,7 +165,7 @@ class MessageReader:
             return raw if plain is block else event({**data, "content_block": plain}, "content_block_start")
         start = event({**data, "content_block": {**plain, "input": {}}}, "content_block_start")
         text = encode(block["input"]).decode()
-        released = await self.texts.feed((index, "input_json_delta"), text, field="arguments")
+        released = await self.texts.feed((index, "input_json_delta"), text, field="arguments", json=True)
         return start + self._made_delta(index, released)
 
     async def _delta(self, index: int, data: dict[str, Any], raw: bytes) -> bytes:
@@ -178,7 +178,7 @@ class MessageReader:
             given = delta.get(name) or ""
             if not isinstance(given, str) or kind != self._open[index]:
                 raise TargetError(f"the model's server sent a {kind} in a block of another kind")
-            text = await self.texts.feed((index, kind), given, field=field)
+            text = await self.texts.feed((index, kind), given, field=field, json=kind == "input_json_delta")
             if text == given:
                 plain = self.texts.plain(delta, name)
                 return raw if plain is delta else event({**data, "delta": plain}, "content_block_delta")

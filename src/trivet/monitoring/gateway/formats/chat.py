@@ -3,8 +3,7 @@
 What is said, whole or streamed, is read in every choice: content, refusal, reasoning, arguments of tools, and texts in fields
 that nobody here knows. The streams are in `choices`.
 
-Not covered: names of tools are held to the characters of a name, not judged; masks and blocks see arguments as the JSON
-text that the model wrote.
+Not covered: names of tools are held to the characters of a name, not judged.
 """
 
 from __future__ import annotations
@@ -18,9 +17,10 @@ from trivet.core.errors import TargetError
 from trivet.core.messages import Sampling
 from trivet.monitoring.gateway.formats import openai
 from trivet.monitoring.gateway.formats.choices import CHUNK, TEXT_FIELDS, ChatReader, field_of, without_tokens
+from trivet.monitoring.gateway.formats.escapes import unescaped
 from trivet.monitoring.gateway.formats.shape import Ask, Closing, Open, Path, Piece, Told
 from trivet.monitoring.gateway.formats.streaming import carried, is_name
-from trivet.monitoring.gateway.formats.texts import converted, leaves, replaced
+from trivet.monitoring.gateway.formats.texts import as_json, converted, leaves, replaced
 from trivet.monitoring.gateway.wire import Refused
 
 Fraction = Annotated[float, msgspec.Meta(gt=0, le=1)]
@@ -133,6 +133,7 @@ class Chat:
                 raise TargetError("the model's server sent a choice without a message")
             _names(message)
             for path, text in leaves(without_tokens(choice), ("choices", number)):
+                text = unescaped(text) if path[-1] == "arguments" else text
                 pieces.append(Piece(text, "assistant", path, "assistant", number, field_of(path[3:])))
         rest = {name: value for name, value in reply.items() if name not in CHUNK}
         pieces += (Piece(text, "assistant", path, "assistant") for path, text in leaves(rest))
@@ -140,7 +141,7 @@ class Chat:
 
     def rewritten_reply(self, reply: dict[str, Any], changes: Mapping[Path, str]) -> dict[str, Any]:
         """`rewritten`, and without the log-probabilities that would tell what has been replaced."""
-        new = cast("dict[str, Any]", replaced(reply, changes))
+        new = cast("dict[str, Any]", replaced(reply, as_json(changes)))
         for number in {path[1] for path in changes if path[0] == "choices"}:
             if new["choices"][number].get("logprobs"):
                 new["choices"][number] = {**new["choices"][number], "logprobs": None}

@@ -198,7 +198,7 @@ class ChatReader:
         new: dict[str, Any] = {}
         for name, value in called.items():
             if name == text and value and isinstance(value, str):
-                if released := await self.texts.feed(key, value, key[0], "arguments"):
+                if released := await self.texts.feed(key, value, key[0], "arguments", json=text == "arguments"):
                     new[name] = released
             elif not value or (name == "name" and is_name(value)) or self.texts.free:
                 new[name] = value

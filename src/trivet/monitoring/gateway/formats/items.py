@@ -197,7 +197,7 @@ class ResponseReader:
         key, given = (path[0], path[1:]), data.get(name) or ""
         if not isinstance(given, str):
             raise TargetError("the model's server sent a delta that is no text")
-        released = await self.texts.feed(key, given, field=field)
+        released = await self.texts.feed(key, given, field=field, json=_is_json(path))
         if name == "delta":
             self._deltas[key] = data
         logprobs = self._tokens(key, data.get("logprobs"))
@@ -226,7 +226,7 @@ class ResponseReader:
         if not isinstance(given, str):
             raise TargetError("the model's server sent a text that is none")
         key = (path[0], path[1:])
-        whole = await self.texts.whole(key, given, field=text.field)
+        whole = await self.texts.whole(key, given, field=text.field, json=_is_json(path))
         tail = self._tail(key, whole.fresh)
         if whole.text == given:
             return tail, data
@@ -263,11 +263,12 @@ class ResponseReader:
             if (kind, path) == ("image_generation_call", ("result",)):
                 continue
             key, field = (index, (*within, *path)), field_of(kind, (*within, *path))
+            json = _is_json(key[1])
             if done:
-                whole = await self.texts.whole(key, text, field=field)
+                whole = await self.texts.whole(key, text, field=field, json=json)
                 tail, released = tail + self._tail(key, whole.fresh), whole.text
             else:
-                released = await self.texts.feed(key, text, field=field)
+                released = await self.texts.feed(key, text, field=field, json=json)
             if released != text:
                 changes[path] = released
         if not changes:
@@ -320,6 +321,10 @@ class ResponseReader:
                 with contextlib.suppress(KeyError, IndexError, TypeError):  # a part that was never announced
                     item = replaced(item, {path: slot.stream.text})
         return {**item, "status": "incomplete"} if item.get("status") == "in_progress" else item
+
+
+def _is_json(path: Path) -> bool:
+    return path[-1] == "arguments"
 
 
 def _place(steps: tuple[str, ...], data: dict[str, Any]) -> Path:

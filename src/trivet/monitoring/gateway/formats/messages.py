@@ -20,9 +20,10 @@ from trivet.core.errors import TargetError
 from trivet.core.messages import Role
 from trivet.monitoring.gateway.formats import openai
 from trivet.monitoring.gateway.formats.blocks import MessageReader, refusal
+from trivet.monitoring.gateway.formats.escapes import unescaped
 from trivet.monitoring.gateway.formats.shape import Ask, Closing, Field, Open, Path, Piece, Told
 from trivet.monitoring.gateway.formats.streaming import carried, encode, event, is_name
-from trivet.monitoring.gateway.formats.texts import converted, leaves, readings, replaced
+from trivet.monitoring.gateway.formats.texts import as_json, converted, leaves, readings, replaced
 from trivet.monitoring.gateway.wire import Refused
 
 _KINDS = {
@@ -85,7 +86,7 @@ class Messages:
 
     def rewritten_reply(self, reply: dict[str, Any], changes: Mapping[Path, str]) -> dict[str, Any]:
         """`rewritten`, and without the citations that would tell what has been replaced."""
-        new = replaced(reply, changes)
+        new = replaced(reply, as_json(changes, "input"))
         for number in {path[1] for path in changes if path[-1] == "text"}:
             if new["content"][number].get("citations"):
                 new["content"][number] = {**new["content"][number], "citations": None}
@@ -125,7 +126,7 @@ def block_pieces(block: dict[str, Any], path: Path) -> Iterator[Piece]:
     field: Field = "reasoning" if kind == "thinking" else "content"
     for name, value in block.items():
         if name == "input" and value:
-            yield Piece(encode(value).decode(), "assistant", (*path, name), "assistant", field="arguments")
+            yield Piece(unescaped(encode(value).decode()), "assistant", (*path, name), "assistant", field="arguments")
         else:
             yield from (
                 Piece(text, "assistant", at, "assistant", field=field) for at, text in leaves({name: value}, path)

@@ -17,10 +17,11 @@ import msgspec
 
 from trivet.core.errors import TargetError
 from trivet.monitoring.gateway.formats import openai
+from trivet.monitoring.gateway.formats.escapes import unescaped
 from trivet.monitoring.gateway.formats.items import RESPONSE, ResponseReader, forget_tokens, item_leaves
 from trivet.monitoring.gateway.formats.shape import Ask, Closing, Open, Path, Piece, Told
 from trivet.monitoring.gateway.formats.streaming import carried, event, is_name
-from trivet.monitoring.gateway.formats.texts import OPAQUE, converted, leaves, readings, replaced
+from trivet.monitoring.gateway.formats.texts import OPAQUE, as_json, converted, leaves, readings, replaced
 from trivet.monitoring.gateway.wire import Refused
 
 _IMAGING = ("image_generation", "computer_use_preview", "computer")
@@ -78,6 +79,7 @@ class Responses:
             if "call" in str(item.get("type")) and item.get("name") and not is_name(item["name"]):
                 raise TargetError("the model called a tool by a name that is none")
             for path, text, field in item_leaves(item):
+                text = unescaped(text) if path[-1] == "arguments" else text
                 pieces.append(Piece(text, "assistant", ("output", number, *path), "assistant", field=field))
         rest = {name: value for name, value in reply.items() if name not in RESPONSE}
         pieces += (Piece(text, "assistant", path, "assistant") for path, text in leaves(rest))
@@ -85,7 +87,7 @@ class Responses:
 
     def rewritten_reply(self, reply: dict[str, Any], changes: Mapping[Path, str]) -> dict[str, Any]:
         """`rewritten`, and without the log-probabilities that would tell what has been replaced."""
-        new = replaced(reply, changes)
+        new = replaced(reply, as_json(changes))
         for path in changes:
             forget_tokens(new, path)
         return dict(new)

@@ -16,6 +16,7 @@ import msgspec
 
 from trivet.core.errors import Blocked, TargetError
 from trivet.core.models.sse import COMMENT, Frame, Frames
+from trivet.monitoring.gateway.formats.escapes import Unescaped
 from trivet.monitoring.gateway.formats.shape import Closing, Field, Open, Slot, Told, is_free
 from trivet.monitoring.gateway.formats.texts import without_prose
 
@@ -96,9 +97,11 @@ class Texts:
     def stopped(self) -> bool:
         return self._told.blocked is not None
 
-    def slot(self, key: Hashable, choice: int = 0, field: Field = "content") -> Slot:
+    def slot(self, key: Hashable, choice: int = 0, field: Field = "content", *, json: bool = False) -> Slot:
+        """The text's slot. `json` says that it is JSON text, to be guarded without its escapes."""
         if key not in self._slots:
-            self._slots[key] = slot = Slot(choice, field, self._open(choice, field))
+            stream = self._open(choice, field)
+            self._slots[key] = slot = Slot(choice, field, Unescaped(stream) if json else stream)
             self._told.slots.append(slot)
         return self._slots[key]
 
@@ -119,9 +122,11 @@ class Texts:
         """The value without texts but in the fields that the reader handles; itself where there are none."""
         return value if self.free else without_prose(value, handled)
 
-    async def feed(self, key: Hashable, delta: str, choice: int = 0, field: Field = "content") -> str:
+    async def feed(
+        self, key: Hashable, delta: str, choice: int = 0, field: Field = "content", *, json: bool = False
+    ) -> str:
         """What may leave now. Nothing, once anything has been stopped."""
-        slot = self.slot(key, choice, field)
+        slot = self.slot(key, choice, field, json=json)
         if self.stopped or not delta:
             return ""
         if slot.done:
@@ -137,10 +142,12 @@ class Texts:
         slot.done = True
         return self._step(slot, "", await slot.stream.finish())
 
-    async def whole(self, key: Hashable, text: str, choice: int = 0, field: Field = "content") -> Whole:
+    async def whole(
+        self, key: Hashable, text: str, choice: int = 0, field: Field = "content", *, json: bool = False
+    ) -> Whole:
         """A text that comes in one piece, or is repeated at its end. Where it goes beyond what came before, the rest is
         fed now."""
-        slot, fresh = self.slot(key, choice, field), ""
+        slot, fresh = self.slot(key, choice, field, json=json), ""
         if not slot.done:
             said = "".join(slot.said)
             if text.startswith(said):

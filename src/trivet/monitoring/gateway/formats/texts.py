@@ -20,6 +20,7 @@ import msgspec
 
 from trivet.core.errors import TargetError
 from trivet.core.messages import Role
+from trivet.monitoring.gateway.formats.escapes import escaped
 from trivet.monitoring.gateway.formats.shape import LINES, Field, Path, Piece
 from trivet.monitoring.gateway.wire import Refused
 
@@ -191,6 +192,11 @@ def replaced(value: Any, changes: Mapping[Path, str]) -> Any:
     for path, text in lists.items():  # last, because parts may go and others move up
         value = _put(value, path, text)
     return value
+
+
+def as_json(changes: Mapping[Path, str], name: str = "arguments") -> dict[Path, str]:
+    """Changes of a reply with those of tools' arguments as JSON again (see `escapes`)."""
+    return {path: escaped(text) if path[-1] == name else text for path, text in changes.items()}
 
 
 def at(value: Any, path: Path) -> Any:
