@@ -233,7 +233,7 @@ def _may_pass(text: str) -> Iterator[re.Match[str]]:
         yield from _PASSES.finditer(text)
         return
     at = 0
-    for found in _BEYOND_ASCII.finditer(text):
+    for found in _ONE_SEEN.finditer(text):
         if found.start() >= at:
             stop = min(len(text), found.end() + _NEAR_ENOUGH)
             for match in _PASSES.finditer(text, max(at, found.start() - _NEAR_ENOUGH), stop):
@@ -258,6 +258,7 @@ def _at_home(marks: str, start: int, end: int) -> bool:
 # A word that may become Latin: letters that pass for Latin ones, Latin ones with accents, ASCII; at least one of the first.
 _SEEN = re.escape("".join(map(chr, sorted(LOOSE))))
 _OTHER = "A-Za-z0-9_" + "".join(chr(c) for c in (*range(0xC0, 0x250), *range(0x1E00, 0x1F00)) if c not in LOOSE)
+_ONE_SEEN = re.compile(f"[{_SEEN}]")
 _PASSES = re.compile(rf"(?<!\w)[{_OTHER}]*+[{_SEEN}][{_SEEN}{_OTHER}]*+(?!\w)")
 
 

@@ -161,7 +161,7 @@ def _reads_backward(text: str, found: list[tuple[int, int]]) -> bool:
     return len(found) >= 3 and back >= SHARE and back > known_share(forward) + 0.2
 
 
-_PIG = re.compile(r"[A-Za-z]+ay(?![A-Za-z])")
+_AY = re.compile(r"[aA][yY](?![A-Za-z])")
 _ONSET = re.compile(
     r"(?:s?[ckpt][lr]|[bfg][lr]|[dsw]r|s[cklmnpqtw]|s?ch|sh|thr?|shr|[wpg]h|kn|gn|ps|[dst]w|s?qu|[^aeiou])$"
 )
@@ -169,22 +169,33 @@ _ONSET = re.compile(
 
 def pig_latin(text: str) -> Iterator[Change]:
     """`owhay otay ewbray`: three or more such words close together, that are English when undone."""
-    group: list[re.Match[str]] = []
-    for match in _PIG.finditer(text):
-        if group and match.start() - group[-1].end() > 16:
-            yield from _unpigged(group)
+    group: list[int] = []
+    for match in _AY.finditer(text):
+        if group and match.end() - group[-1] > 32:
+            yield from _unpigged(text, group)
             group = []
-        group.append(match)
-    yield from _unpigged(group)
+        group.append(match.end())
+    yield from _unpigged(text, group)
 
 
-def _unpigged(group: list[re.Match[str]]) -> list[Change]:
-    undone = [_home(match.group()) for match in group]
-    before = known_share([match.group().lower() for match in group])
-    share = known_share([word.lower() for word in undone])
-    if len(group) < 3 or share < SHARE or share < before + 0.2:
+def _unpigged(text: str, ends: list[int]) -> list[Change]:
+    if len(ends) < 3:
         return []
-    return [Change(*match.span(), word) for match, word in zip(group, undone, strict=True)]
+    spans = [(_begin(text, end), end) for end in ends]
+    undone = [_home(text[a:b]) for a, b in spans]
+    before = known_share([text[a:b].lower() for a, b in spans])
+    share = known_share([word.lower() for word in undone])
+    if share < SHARE or share < before + 0.2:
+        return []
+    return [Change(*span, word) for span, word in zip(spans, undone, strict=True)]
+
+
+def _begin(text: str, end: int) -> int:
+    """Where the word that ends here begins; of a very long one the last letters."""
+    start = end
+    while start > 0 and end - start < 24 and text[start - 1].isascii() and text[start - 1].isalpha():
+        start -= 1
+    return start
 
 
 @lru_cache(maxsize=4096)
