@@ -256,7 +256,7 @@ def test_runs_without_a_break(run: int, letter: str, tail: str, places: list[int
 @pytest.mark.parametrize("key", [KEY, KEY[:-30]])
 def test_a_finding_that_runs_on_is_followed_to_its_end(step: int, key: str) -> None:
     text = f"Here is the key that you asked for.\n{key}\nKeep it well, and tell nobody about it. Or about {HITS[0]}!"
-    inside = Layer("inside", Words(["AQEBAQEBAQEBAQEBAQEBAQEB".lower() * 2 + "aqeb" * 4]), "output")
+    inside = Layer("inside", Words([LINES.split("\n")[20].lower()]), "output")
     assert inside.guard.scan(key).label == "listed"  # type: ignore[attr-defined]
     policy = Policy.from_parts([Layer("secrets", Short(), "output", "mask"), MASKED_LIST, inside])
 
@@ -329,6 +329,15 @@ def test_who_watches_sees_what_the_layers_before_left() -> None:
         assert said == "I am <EMAIL_1>"
         assert {v.judge for v in decision.verdicts if v.score} == {"pii", expected}
         assert decision == streamed and decision.action == "mask"
+
+
+def test_a_span_that_touches_a_mask_covers_what_is_masked() -> None:
+    text = "I am ann@example.com, and this is my letter"
+    for phrase, start in (("email", 5), ("am email", 2)):
+        layers = [PII, Layer("words", Words([phrase]), "output", "mask")]
+        _, decision = asyncio.run(_streamed(Policy.from_parts(layers), [text]))
+        (span,) = decision.verdicts[1].spans
+        assert (span.start, span.end) == (start, text.index(","))
 
 
 def test_blocked_streams_say_what_those_who_watch_saw() -> None:

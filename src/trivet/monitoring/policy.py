@@ -33,8 +33,8 @@ from typing import Any, TypeVar
 from trivet.core.errors import UserError
 from trivet.core.messages import Conversation, Message, digest_of
 from trivet.core.verdicts import Action, Decision, Place, Verdict
-from trivet.monitoring.guards.pii import Placeholders
 from trivet.monitoring.guards.shared import INLINE
+from trivet.monitoring.guards.vault import Placeholders
 from trivet.monitoring.layers import RANK, Bindable, Layer, Seat, Tally
 from trivet.monitoring.stream import Check, Stream
 

@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 from trivet.core.messages import Conversation, Message, Role
 from trivet.core.verdicts import Decision, Place
-from trivet.monitoring.guards.pii import Placeholders
+from trivet.monitoring.guards.vault import Placeholders
 from trivet.monitoring.layers import Seat, Tally
 from trivet.monitoring.windows import Finding, Machine
 

@@ -3,7 +3,7 @@
 The text is cut into segments (segments.py). A segment is judged together with as much of its neighbours as the guards'
 `reach` asks for. A finding counts for the segments that it touches; a mask that reaches beyond its segment goes out
 whole, and where it runs against the end of the window the window is widened until it does not. Later layers see masks of
-earlier ones by kind (`<EMAIL>`). Every choice here depends on the text alone, so it does not matter whether it comes
+earlier ones by kind (`<EMAIL_0>`). Every choice here depends on the text alone, so it does not matter whether it comes
 letter by letter or at once.
 
 Cost: each character is scanned about (segment + 2 * reach) / segment times, with segments that grow to 256 characters.
@@ -19,14 +19,22 @@ from typing import Literal, NamedTuple
 
 from trivet.core.messages import Message, Role
 from trivet.core.verdicts import Action, Span, Verdict
-from trivet.monitoring.guards.pii import Placeholders
+from trivet.monitoring.guards.vault import WORDS, Placeholders
 from trivet.monitoring.layers import ALLOW, RANK, Seat
 from trivet.monitoring.segments import HARD, Cutter, Text, ahead, back
 
 WIDEST = 8192
 """A finding that runs against the end of its window (a private key, line after line) is followed this far."""
 
+BATCH = 16
+"""Segments judged together: guards that take many texts for less need no more, and a cut-off finding wastes no more."""
+
 _NO_WORD = re.compile(r"\W+")
+
+
+def _stand_in(label: str) -> str:
+    """What a later layer sees in place of a mask: like a name of Placeholders, with no number yet."""
+    return f"<{WORDS.get(label) or _NO_WORD.sub('_', label).upper()}_0>"
 
 
 class _Hole(NamedTuple):
@@ -90,7 +98,7 @@ class _Segment:
             if span.end <= low or span.start >= high:
                 continue
             start, end = max(span.start, low), min(span.end, high)
-            name = f"<{_NO_WORD.sub('_', span.label).upper()}>"
+            name = _stand_in(span.label)
             holes.append(_Hole(length + start - at, len(name), span.start, span.end))
             out += [text[at:start], name]
             length += start - at + len(name)
@@ -112,6 +120,13 @@ class _Segment:
 
     def owns(self, span: Span) -> bool:
         return span.start < self.end and span.end > self.start
+
+    def covered(self, layer: int) -> bool:
+        """Whether a mask that began before the segment, by this layer or one before it, covers all of it: then it holds
+        nothing more to judge."""
+        return any(
+            mask.by <= layer and mask.span.start < self.start and mask.span.end >= self.end for mask in self.masks
+        )
 
 
 class Finding(NamedTuple):
@@ -175,7 +190,12 @@ class Machine:
             if segment.high is None:
                 break
             segment.masks = [mask for mask in self._carried if mask.span.end > segment.low]
+            # One that had to be widened goes by itself: where it must be widened again, nothing else is judged in vain.
+            if segment.widened and found:
+                break
             found.append(self._pending.pop(0))
+            if segment.widened or len(found) >= BATCH:
+                break
         return found
 
     def _cut(self) -> bool:
@@ -192,29 +212,30 @@ class Machine:
         """Layer after layer over all segments; how many of them are settled. The one after those was blocked, or needs
         more of the text to be judged."""
         until, stopped = len(segments), None
-        said: list[list[Finding | None]] = []
+        said: list[dict[int, Finding | None]] = []
         for number, seat in enumerate(self.seats):
-            row: list[Finding | None] = []
+            row: dict[int, Finding | None] = {}
             said.append(row)
             if seat.name in self.cleared:
                 continue
             begun = time.perf_counter_ns()
-            windows = [self._window(number, segment) for segment in segments[:until]]
+            places = [place for place in range(until) if not segments[place].covered(number)]
+            windows = [self._window(number, segments[place]) for place in places]
             verdicts = await seat.judge_all([window.text for window in windows], self.before, self.role)
-            for place, (verdict, window) in enumerate(zip(verdicts, windows, strict=True)):
+            for place, verdict, window in zip(places, verdicts, windows, strict=True):
                 finding = self._placed(number, segments, place, verdict, window)
                 if finding == "cut off":
                     until, stopped = place, None
                     break
-                row.append(finding)
+                row[place] = finding
                 if finding and finding.outcome[0] == "block":
                     until, stopped = place, seat
                     break
             self.took[seat.name] += time.perf_counter_ns() - begun
         self.stopped = stopped
         for number, row in enumerate(said):
-            for finding in row[: until + (stopped is not None)]:
-                if finding:
+            for place, finding in row.items():
+                if finding and place < until + (stopped is not None):
                     self._fold(number, finding)
         if stopped is None and until < len(segments):
             segments[until].widened += 1
@@ -255,6 +276,8 @@ class Machine:
         """The finding as far as it is this segment's: one that names spans counts where they lie."""
         seat, segment = self.seats[number], segments[place]
         outcome = seat.outcome(verdict)
+        if segment.covered(number):
+            return None  # by a segment of the same batch, just now
         if outcome is ALLOW or not verdict.spans:
             return Finding(outcome, _with(verdict, ()))
         spans = [window.original(span) for span in verdict.spans]
