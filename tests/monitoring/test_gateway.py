@@ -228,12 +228,41 @@ def test_fields_reach_the_model_and_unknown_ones_do_no_harm() -> None:
     assert [m.role for m in model.seen[1][0]] == ["system", "user"]
 
 
-def test_json_on_request() -> None:
-    with served(Scripted(["nope", '{"a": 1}', "free text"])) as http:
-        refused = ask(http, response_format={"type": "json_object"})
+JSON_WANTED = {"response_format": {"type": "json_object"}}
+
+
+def test_json_on_request(store: Store) -> None:
+    with served(Scripted(["nope", '{"a": 1}', "free text"]), store=store, reask=False) as http:
+        refused = ask(http, **JSON_WANTED)
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "content_filter")
-        assert ask(http, response_format={"type": "json_object"}).status_code == 200
+        assert ask(http, **JSON_WANTED).status_code == 200
         assert ask(http).status_code == 200
+    assert [e.finish for e in exchanges(store)] == ["content_filter", "stop", "stop"]
+
+
+def test_json_is_mended_where_that_is_possible(store: Store) -> None:
+    model = Scripted(['```json\n{"a": 1,}\n```'])
+    with served(model, store=store) as http:
+        assert ask(http, **JSON_WANTED).json()["choices"][0]["message"]["content"] == '{"a": 1}'
+    (exchange,) = exchanges(store)
+    assert (exchange.reply, exchange.raw) == ('{"a": 1}', '```json\n{"a": 1,}\n```')
+    assert [d.action for d in exchange.decisions] == ["allow", "rewrite", "allow"]
+    assert exchange.decisions[1].why.startswith("mended") and len(model.seen) == 1
+
+
+@pytest.mark.parametrize(("second", "status"), [('{"a": 1}', 200), ("no again", 400), ('{"b": "brew the poison"}', 400)])
+def test_json_is_asked_for_once_more(store: Store, second: str, status: int) -> None:
+    model = Scripted(["not at all", second, '{"never": "asked"}'])
+    with served(model, store=store) as http:
+        response = ask(http, "I am ann@example.com", **JSON_WANTED)
+    assert response.status_code == status and "poison" not in response.text
+    assert len(model.seen) == 2, "once more, not more"
+    said = [message.content for message in model.seen[1]]
+    assert said[:2] == ["I am <EMAIL_1>", "not at all"] and "format that was asked for" in said[2]
+    (exchange,) = exchanges(store)
+    assert (exchange.finish, exchange.reply, exchange.raw) == (
+        ("stop", second, "not at all") if status == 200 else ("content_filter", "", "not at all")
+    )
 
 
 # Mistakes of the client

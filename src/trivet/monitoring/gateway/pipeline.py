@@ -16,6 +16,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 import msgspec
@@ -24,12 +25,11 @@ from trivet.core.errors import Blocked, StoreError, TargetError
 from trivet.core.events import Event
 from trivet.core.messages import Message
 from trivet.core.verdicts import Decision
-from trivet.monitoring.gateway import wire
+from trivet.monitoring.gateway import failures, mending, wire
 from trivet.monitoring.gateway.call import Call, Gone
 from trivet.monitoring.gateway.formats.shape import Answer, Field, Format, Piece, Stream, Told, Upstream
 from trivet.monitoring.gateway.keys import Key, Keyring, Limits, Scope
 from trivet.monitoring.gateway.metrics import Metrics
-from trivet.monitoring.gateway.pool import Late
 from trivet.monitoring.gateway.restoring import Restored, restored, reversible
 from trivet.monitoring.gateway.settings import Settings
 from trivet.monitoring.gateway.tracing import Tracer
@@ -40,8 +40,6 @@ from trivet.monitoring.policy import Checked, Policy
 from trivet.monitoring.recorder import Full, Recorder
 
 _log = logging.getLogger("trivet.monitoring")
-_PASSED_ON = frozenset({400, 404, 405, 409, 413, 415, 422})
-"""What an upstream says about the request itself, which the client can mend."""
 _NOTHING = Piece("", "assistant", ())
 encode = msgspec.json.encode
 
@@ -231,8 +229,9 @@ class Gateway:
         return checked
 
     def _body(self, turn: Turn, checked: Checked) -> bytes:
-        changes = turn.ask.changes(checked.conversation)
-        return encode(turn.format.rewritten(turn.ask.body, changes) if changes else turn.ask.body)
+        if changes := turn.ask.changes(checked.conversation):
+            turn.sent = turn.format.rewritten(turn.ask.body, changes)
+        return encode(turn.sent)
 
     # The model
 
@@ -259,8 +258,8 @@ class Gateway:
         return answer
 
     async def _failed(self, turn: Turn, error: Exception) -> NoReturn:
-        refusal = _failure(error)
-        await self._record(turn, "", finish=_finish(error), error=_said(error))
+        refusal = failures.failure(error)
+        await self._record(turn, "", finish=failures.finish(error), error=failures.said(error))
         raise refusal from error
 
     async def _declined(self, turn: Turn, answer: Answer) -> NoReturn:
@@ -268,7 +267,7 @@ class Gateway:
         body = answer.body if isinstance(answer.body, bytes) else b""
         if not isinstance(answer.body, bytes):
             await _closed(answer.body)
-        told = _error_of(body)
+        told = failures.error_of(body)
         if told.get("code") == "content_filter":
             await self._failed(
                 turn, Blocked("the upstream withheld its reply", "output" if told.get("param") == "output" else "input")
@@ -280,7 +279,7 @@ class Gateway:
                 429, "The model behind the gateway is overloaded.", kind="rate_limit_error", code="upstream_overloaded"
             )
             refusal.after(retry_after(answer.headers) or 1)
-        elif answer.status in _PASSED_ON:
+        elif answer.status in failures.PASSED_ON:
             checked = await turn.policy.acheck(
                 turn.received.then(Message("assistant", message)), "output", names=turn.names, shadow=turn.shadow
             )
@@ -288,31 +287,63 @@ class Gateway:
             param = told.get("param") if isinstance(told.get("param"), str) else None
             refusal = Refused(answer.status, words, param=param and param[:100], code="upstream_refused")
         else:
-            refusal = _failure(error)
-        await self._record(turn, "", finish="error", error=_said(error))
+            refusal = failures.failure(error)
+        await self._record(turn, "", finish="error", error=failures.said(error))
         raise refusal
 
     # Whole replies
 
     async def _whole(self, call: Call, turn: Turn, checked: Checked, answer: Answer) -> None:
-        try:
-            if turn.ask.stream:
-                raise TargetError("the upstream did not stream")
-            reply = _reply(answer.body)
-            pieces = turn.format.said(reply)
-        except TargetError as error:
-            await self._failed(turn, error)
+        reply, pieces = await self._said(turn, answer)
         out = await self._output(turn, checked, pieces)
+        first = out.raw
+        if out.blocked and len(pieces) == 1:
+            reply, pieces, out = await self._second_chance(turn, checked, reply, pieces, out)
         if out.blocked:
             turn.outcome = "blocked_output"
-            await self._record(turn, "", raw=out.raw, finish="content_filter")
+            await self._record(turn, "", raw=first, finish="content_filter")
             raise wire.filtered("output", out.blocked.layer)
         if out.changes:
             reply = turn.format.rewritten_reply(reply, out.changes)
         self._settle(turn, reply.get("usage"))
-        await self._record(turn, out.text, raw=out.raw, finish=_finish_of(reply))
+        await self._record(turn, out.text, raw=first, finish=_finish_of(reply))
         turn.outcome = "answered"
         await call.reply(200, encode(reply), turn.headers)
+
+    async def _said(self, turn: Turn, answer: Answer) -> tuple[dict[str, Any], tuple[Piece, ...]]:
+        """A whole answer and its texts."""
+        try:
+            if turn.ask.stream:
+                raise TargetError("the upstream did not stream")
+            reply = _reply(answer.body)
+            return reply, turn.format.said(reply)
+        except TargetError as error:
+            await self._failed(turn, error)
+
+    async def _second_chance(
+        self, turn: Turn, checked: Checked, reply: dict[str, Any], pieces: tuple[Piece, ...], out: Out
+    ) -> tuple[dict[str, Any], tuple[Piece, ...], Out]:
+        """A reply that broke the format asked for: mended, or asked for once more and mended."""
+        assert out.blocked
+        guard = mending.guard_of(turn.policy, out.blocked, turn.ask.request)
+        for again in (False, True) if guard and self.settings.reask else (False,) if guard else ():
+            assert guard and out.blocked
+            found = await asyncio.to_thread(mending.mended, guard, pieces[0])
+            if again and found.faults:
+                body = mending.asked_again(turn.sent, pieces[0], found)
+                if body is None:
+                    break
+                reply, pieces = await self._said(turn, await self._asked(turn, self._sent(turn, encode(body))))
+                if len(pieces) != 1:
+                    break
+                found = await asyncio.to_thread(mending.mended, guard, pieces[0])
+            if not found.faults:
+                why = f"{'asked again' if again else 'mended'}: {out.blocked.why}"
+                turn.decisions[-1] = replace(out.blocked, action="rewrite", why=why)
+                reply = turn.format.rewritten_reply(reply, {pieces[0].path: found.text}) if found.changed else reply
+                pieces = turn.format.said(reply)
+                return reply, pieces, await self._output(turn, checked, pieces)
+        return reply, pieces, out
 
     async def _output(self, turn: Turn, checked: Checked, pieces: Sequence[Piece]) -> Out:
         """Every text of a reply through the output's layers; one that is blocked blocks the reply."""
@@ -354,8 +385,10 @@ class Gateway:
             await call.end()
         except Exception as error:
             # The stream may have begun; then the failure is an event in it.
-            refusal = error if isinstance(error, Refused) else _failure(error)
-            self._leave(turn, _released(told), raw=_unguarded(told), finish=_finish(error), error=_said(error))
+            refusal = error if isinstance(error, Refused) else failures.failure(error)
+            self._leave(
+                turn, _released(told), raw=_unguarded(told), finish=failures.finish(error), error=failures.said(error)
+            )
             if not call.started:
                 raise refusal from error
             await call.write(turn.format.failure(refusal))
@@ -450,15 +483,6 @@ def _reply(body: Any) -> dict[str, Any]:
     return reply
 
 
-def _error_of(body: bytes) -> dict[str, Any]:
-    """The error object of an answer: `{"error": {...}}`, or a plain string there."""
-    try:
-        error = msgspec.json.decode(body).get("error")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, AttributeError):
-        return {}
-    return error if isinstance(error, dict) else {"message": error}
-
-
 def _finish_of(reply: Mapping[str, Any]) -> str:
     """The API's own word for how the reply ended."""
     choices = reply.get("choices")
@@ -501,26 +525,3 @@ async def _timed(pieces: AsyncIterator[bytes], seconds: float) -> AsyncIterator[
         if piece is None:
             return
         yield piece
-
-
-def _failure(error: Exception) -> Refused:
-    """How a failure of the model behind is told to the client: without addresses or traces."""
-    if isinstance(error, Blocked):
-        return wire.filtered(error.place, "upstream")
-    if _is_late(error):
-        return Refused(504, "The model behind the gateway did not answer in time.", kind="server_error", code="timeout")
-    return Refused(502, "The model behind the gateway failed.", kind="server_error", code="upstream_error")
-
-
-def _is_late(error: Exception) -> bool:
-    return isinstance(error, (Late, TimeoutError)) or isinstance(error.__cause__, TimeoutError)
-
-
-def _finish(error: Exception) -> str:
-    return "content_filter" if isinstance(error, Blocked) else "error"
-
-
-def _said(error: Exception) -> str:
-    """For the record: our own errors with their words (see `kept_error`), foreign ones by type alone."""
-    name = type(error).__name__
-    return f"{name}: {error}" if isinstance(error, TargetError) else name

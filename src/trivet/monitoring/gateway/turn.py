@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from trivet.core.events import Alert, Event, Exchange, new_id
 from trivet.core.messages import Conversation, digest_of
@@ -38,6 +39,8 @@ class Turn:
     repeatable: bool = False
     estimated: int = 0
     """Tokens that were taken from the key's bucket in advance."""
+    sent: dict[str, Any] = field(default_factory=dict)
+    """The body as the model gets it."""
     restores: bool = False
     """Whether the reply gets back the values that the input's masks took out."""
     decisions: list[Decision] = field(default_factory=list)
@@ -66,6 +69,7 @@ class Turn:
         shadow = settings.allow_shadow_header and call.header("x-trivet-mode").lower() == "shadow"
         user = ask.user or (f"key:{key.id}" if key else call.header("authorization"))
         turn = cls(format, ask, ask.conversation(), policy, key, run, pseudonym(secret, user), shadow, started)
+        turn.sent = ask.body
         if run and settings.allow_shadow_header and not ask.stream:
             # A run that is resumed asks again what it had not noted yet; the same question of a run is one exchange.
             turn.id, turn.repeatable = digest_of(["exchange", run, shadow, turn.received.rows()]), True
