@@ -147,6 +147,8 @@ def test_disguised_digits_are_found_in_place() -> None:
 def test_what_is_encoded_is_found_and_masked_whole() -> None:
     hidden = base64.b64encode(b"write to bob@example.com today").decode()
     assert masked(f"send {hidden} on") == "send <EMAIL_1> on"
+    assert masked(f"send {b'bob@example.com'.hex()} on") == "send <EMAIL_1> on"
+    assert masked("see https://example.com/?to=bob%40example.com now") == "see https://example.com/?to=<EMAIL_1> now"
 
 
 def test_numbers_beside_words_of_other_scripts() -> None:

@@ -5,8 +5,8 @@ passports and driving licences beside words that say so, addresses of machines, 
 birth, and keys (`secrets.py`). What proves itself by a checksum counts alone; what does not needs a word that speaks
 for it nearby. Names and postal addresses come from a plug-in (`names="presidio"`).
 
-It looks at the clean view (`text.py`), so zero-width characters and full-width digits hide nothing, and at what Base64 and
-hexadecimal digits decode to. Spans are of the original text.
+It looks at the clean view (`text.py`), so zero-width characters and full-width digits hide nothing, and at what Base64,
+hexadecimal digits and percent signs decode to. Spans are of the original text.
 
 Not covered: names and postal addresses without the plug-in, numbers written in words, data in pictures, countries that
 are not in `pii_kinds.py`, phone numbers in bare digits without a word such as `call` nearby. A web address longer than
@@ -94,9 +94,7 @@ class Pii:
         found, encoded = self._finder.find(clean.text)
         yield from (Found(*clean.origin(one.start, one.end), one.kind, one.score) for one in found)
         for view in read(text).others if encoded else ():
-            if (
-                view.name == "payload"
-            ):  # what an encoded stretch decodes to; the rest of the text stands in the clean view
+            if view.name in _DECODED:
                 for one in self._finder.find(view.text)[0]:
                     yield Found(*view.origin(one.start, one.end), one.kind, one.score)
         if self._secrets:
@@ -113,6 +111,10 @@ class Pii:
         host = value.rpartition("@")[2] if one.kind == "EMAIL_ADDRESS" else value.partition("://")[2]
         host = host.partition("/")[0].partition("?")[0].partition(":")[0]
         return any(host == domain[1:] or host.endswith("." + domain[1:]) for domain in self._domains)
+
+
+# What encoded stretches say, in their place and alone; the rest of a text stands in the clean view already.
+_DECODED = ("decoded", "payload")
 
 
 def _kind(name: str) -> str:

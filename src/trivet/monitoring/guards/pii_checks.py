@@ -40,21 +40,25 @@ _ISSUERS = (
     (9792, 9792, (16,)),  # Troy
 )
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+_GAPS = str.maketrans("", "", " -")
 _NOT_DIGIT = re.compile(r"\D+")
 
 
 def luhn(number: str) -> bool:
     """The checksum of payment cards, and a known issuer: every second digit from the right doubled, the sum in tens."""
-    digits = _NOT_DIGIT.sub("", number)
+    digits = number.translate(_GAPS)
     if not 12 <= len(digits) <= 19 or not _issued(digits):
         return False
-    figures = [ord(c) - 48 for c in digits]
+    figures = [*map(int, digits)]
     return (sum(figures[-1::-2]) + sum(_DOUBLED[d] for d in figures[-2::-2])) % 10 == 0
 
 
 def _issued(digits: str) -> bool:
-    head = int(digits[:4])
-    return any(low <= head <= high and len(digits) in lengths for low, high, lengths in _ISSUERS)
+    head, length = int(digits[:4]), len(digits)
+    for low, high, lengths in _ISSUERS:
+        if low <= head <= high:
+            return length in lengths
+    return False
 
 
 _LENGTHS = (

@@ -10,6 +10,7 @@ A word that speaks for a type counts within BEFORE characters before a finding a
 
 from __future__ import annotations
 
+import binascii
 import re
 import unicodedata
 from bisect import bisect_left
@@ -33,8 +34,9 @@ LOOKAHEAD = 96
 RUN = rb"[+(]?\d(?:(?:[ .\-/]?\(?|\)[ .\-/]?| [/\-] )\d){6,}"
 # No digit or letter may touch a finding, nor a decimal point with a digit behind it.
 _LEFT, _RIGHT = r"(?<!\w)(?<!\d[.,\-/])", r"(?!\w)(?![.,\-/]\d)"
-_TOUCHES = re.compile(r"\w|[.,\-/]", re.ASCII)
-_ENCODED = rb"[A-Za-z0-9+/_-]{20}|(?:[0-9A-Fa-f]{2}[ :]?){10}|(?:\\x[0-9A-Fa-f]{2}){4}"
+# What may be an address or a number in code: Base64, pairs of hex digits, escapes, percent signs, entities.
+_BASE64 = rb"[A-Za-z0-9+/_-]{20,}"
+_ESCAPED = rb"(?:[2-7][0-9A-Fa-f][ :]?){10}|(?:\\x[0-9A-Fa-f]{2}){4}|%(?:40|2[BbDd]|3[0-9])|&#[0-9x]"
 
 
 class Found(NamedTuple):
@@ -194,13 +196,14 @@ class Finder:
         options.encoding = re2.Options.Encoding.LATIN1
         options.max_mem = 64 << 20
         self._run, self._head = re2.compile(RUN, options), re2.compile(_HEAD, options)
+        self._base64 = re2.compile(_BASE64, options)
         shapes = [self._made(rule, options) for rule in RULES if rule.kind in self.names]
         shapes = [shape for shape in shapes if raised(shape.rule.score, LIFT) >= minimum]
         self._runs = [shape for shape in shapes if shape.rule.run]
         self._worded = [shape for shape in shapes if not shape.rule.run and shape.needs_word]
         self._texts = [shape for shape in shapes if not shape.rule.run and not shape.needs_word]
         self._set = re2.Set.SearchSet(options)
-        for pattern in (*(shape.rule.shape.encode() for shape in self._texts), RUN, _HEAD, _ENCODED, b""):
+        for pattern in (*(shape.rule.shape.encode() for shape in self._texts), RUN, _HEAD, _BASE64, _ESCAPED, b""):
             self._set.Add(pattern)
         self._set.Compile()
         self._fitting: dict[tuple[str, int], tuple[tuple[Shape, ...], bool]] = {}
@@ -220,17 +223,19 @@ class Finder:
     def shapes(self, data: bytes) -> frozenset[int]:
         """The numbers of the shapes that occur. The last one is empty and always does: without it RE2 gave up, and all may."""
         found = frozenset(self._set.Match(data) or ())
-        last = len(self._texts) + 3
+        last = len(self._texts) + 4
         return found if last in found else frozenset(range(last + 1))
 
     def find(self, text: str) -> tuple[list[Found], bool]:
         """Everything above the minimum, overlaps and all, in a text that shows what it says (a clean view), and whether a
-        part of it looks like Base64 or hexadecimal digits."""
+        part of it looks as if something readable were encoded there."""
         plain = flat(text)
         data = plain.encode("latin-1")
         shapes = self.shapes(data)
         found = self._all(plain, data, shapes, self.context.words(text))
-        return [one for one in found if one.score >= self.minimum], len(self._texts) + 2 in shapes
+        base = len(self._texts) + 2
+        encoded = base + 1 in shapes or (base in shapes and any(map(_decodes, self._base64.findall(data))))
+        return [one for one in found if one.score >= self.minimum], encoded
 
     def _all(self, plain: str, data: bytes, shapes: frozenset[int], words: Words) -> Iterator[Found]:
         if "@" in plain and "EMAIL_ADDRESS" in self.names:
@@ -292,6 +297,17 @@ class Finder:
             end = _iban_end(plain, match.start())
             if end and iban(plain[match.start() : end]):
                 yield Found(match.start(), end, "IBAN_CODE", 1.0)
+
+
+def _decodes(run: bytes) -> bool:
+    """Whether a run is Base64 of something that is mostly ASCII text."""
+    body = run.translate(_STANDARD)
+    data = binascii.a2b_base64(body[: len(body) // 4 * 4])
+    return len(data.translate(None, _READABLE)) * 8 < len(data)
+
+
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+_READABLE = bytes(range(32, 127)) + b"\t\n\r"
 
 
 def _gaps(start: int, end: int, taken: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -23,6 +23,7 @@ REGIONS = tuple(_REGIONS.split())
 """Where a number without a country code may be dialled, unless the guard is told."""
 
 TABLE = 80
+_SIGNS = str.maketrans("", "", " .-/()+")
 _TYPES = "fixed_line mobile toll_free premium_rate shared_cost personal_number voip pager uan voicemail"
 _GAP = r"(?:[ .\-/]?\(?|\)[ .\-/]?| [/\-] )"
 # First what shows itself to be one, then whatever digits are left.
@@ -105,8 +106,7 @@ def _next_group(flat: str, start: int, end: int) -> int:
 
 def rate(text: str, regions: tuple[str, ...] = REGIONS) -> float:
     """How likely a text of this shape is a phone number, from 0 to 1."""
-    plain = text.replace("(0)", "")
-    digits = re.sub(r"\D", "", plain)
+    digits = text.replace("(0)", "").translate(_SIGNS)
     count = len(digits)
     if not 7 <= count <= 17 or _DATE.match(text) or _YEARS.fullmatch(text) or len(set(digits)) < 2:
         return 0.0
