@@ -113,7 +113,7 @@ class Reading:
 
     @cached_property
     def _far(self) -> tuple[tuple[View, set[str]], ...]:
-        return tuple((folded(view, view.name), _possible(view.text)) for view in _far(self.original, self.clean))
+        return tuple((folded(view, view.name), _possible(view.text)) for view in _far(self.original, self.clean, self._possible))
 
     def __iter__(self) -> Iterator[View]:
         """The views to match lower-case words on."""
@@ -167,7 +167,7 @@ def _glued(base: View, possible: set[str]) -> Iterator[View]:
         yield from letters.leet(view)
 
 
-def _far(original: str, clean: View) -> Iterator[View]:
+def _far(original: str, clean: View, known: set[str]) -> Iterator[View]:
     """Views that keep case: smuggled text, the text with encoded stretches decoded in place, and the decoded stretches alone."""
     start = View("clean", original)
     level = [clean, *hidden(start)]
@@ -175,7 +175,7 @@ def _far(original: str, clean: View) -> Iterator[View]:
     for _ in range(DEPTH):
         deeper = list[View]()
         for view in level:
-            possible, seen = _possible(view.text), ciphers.look(view.text)
+            possible, seen = known if view is clean else _possible(view.text), ciphers.look(view.text)
             changes = encoded.undone(view.text, possible)
             if seen is not None:
                 yield from ciphers.mirrored(view, seen)
