@@ -32,7 +32,9 @@ LIST = Layer("list", Blocklist(["brew the poison"], category="violent_crimes"))
 
 
 @contextmanager
-def served(model: Any, policy: Policy, store: Store | None = None, keyring: Any = None, **settings: Any) -> Iterator[httpx.Client]:
+def served(
+    model: Any, policy: Policy, store: Store | None = None, keyring: Any = None, **settings: Any
+) -> Iterator[httpx.Client]:
     app = build_app(model, policy, store, settings=Settings(**settings), keyring=keyring)
     with Serving(app) as server, httpx.Client(base_url=server.url, timeout=20) as client:
         yield client
@@ -45,7 +47,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def ask(http: httpx.Client, text: str = "hello", **fields: Any) -> httpx.Response:
-    return http.post("/v1/chat/completions", json={"model": "scripted", "messages": [{"role": "user", "content": text}], **fields})
+    return http.post(
+        "/v1/chat/completions", json={"model": "scripted", "messages": [{"role": "user", "content": text}], **fields}
+    )
 
 
 # Moderations
@@ -159,7 +163,9 @@ def test_values_come_back_where_the_layer_says_so(store: Store, back: bool, stre
                 chunks = client.chat.completions.create(model="scripted", messages=messages, stream=True)
                 text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
             else:
-                text = client.chat.completions.create(model="scripted", messages=messages).choices[0].message.content or ""
+                text = (
+                    client.chat.completions.create(model="scripted", messages=messages).choices[0].message.content or ""
+                )
     name = "ann@example.com" if back else "<EMAIL_1>"
     assert text == f"You said: I am {name}, not <EMAIL_7>. And <EMAIL_2>."
     (exchange,) = (e for e in store.events("exchange") if isinstance(e, Exchange))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import signal
 import socket
 import threading
 from functools import partial
@@ -19,6 +20,15 @@ START_SECONDS = 30.0
 DRAIN_SECONDS = 10
 
 
+class Server(uvicorn.Server):
+    """uvicorn's, which tells the application that it drains, so that `/readyz` can say so on connections that are open."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if gateway := getattr(self.config.app, "gateway", None):
+            gateway.draining = True
+        await super().shutdown(sockets)
+
+
 class Serving:
     """An application on 127.0.0.1 while the block runs; port 0 takes any free one.
 
@@ -29,7 +39,7 @@ class Serving:
     def __init__(self, app: Any, port: int = 0, host: str = "127.0.0.1") -> None:
         self._socket = listen(host, port)
         self.host, self.port = self._socket.getsockname()[:2]
-        self._server = uvicorn.Server(_config(app))
+        self._server = Server(_config(app))
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="trivet-gateway", daemon=True)
@@ -78,9 +88,13 @@ class Serving:
 
 def run(app: Any, listening: socket.socket) -> None:
     """Serve on a socket of `listen` until interrupted; what is under way is finished and recorded."""
-    with contextlib.suppress(KeyboardInterrupt):
-        # uvicorn stops in order at the first interrupt and then raises it once more.
-        uvicorn.Server(_config(app)).run(sockets=[listening])
+    # uvicorn stops in order at the first signal and then raises it once more; SIGTERM would end us before our own end.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            Server(_config(app)).run(sockets=[listening])
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def listen(host: str, port: int, *, shared: bool = False, only_hold: bool = False) -> socket.socket:

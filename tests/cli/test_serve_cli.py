@@ -1,0 +1,88 @@
+"""`trivet serve` as a process: who it lets in, what it stands in front of, how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from trivet.cli.serve import serve
+from trivet.core.errors import UserError
+from trivet.core.models.scripted import Scripted
+from trivet.core.store.events import open_home
+from trivet.monitoring.gateway.app import build_app
+from trivet.monitoring.gateway.serve import Serving
+from trivet.monitoring.policy import Policy
+
+
+@contextmanager
+def process(home: Path, *words: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    command = [sys.executable, "-m", "trivet.cli.main", "serve", "--port", "0", "--home", str(home), *words]
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+    assert running.stdout is not None
+    try:
+        line = running.stdout.readline()
+        assert " at http://" in line, line
+        yield line.partition(" at ")[2].partition("/v1")[0], running
+    finally:
+        running.kill()
+        running.wait(10)
+        running.stdout.close()
+
+
+def ask(url: str, model: str, text: str = "hello") -> httpx.Response:
+    body = {"model": model, "messages": [{"role": "user", "content": text}]}
+    return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=20)
+
+
+def refused(tmp_path: Path, *words: str) -> str:
+    with pytest.raises(UserError) as caught:
+        CliRunner().invoke(serve, ["--home", str(tmp_path), *words], catch_exceptions=False)
+    return str(caught.value)
+
+
+def test_beyond_loopback_only_with_keys(tmp_path: Path) -> None:
+    told = refused(tmp_path, "--host", "0.0.0.0", "--model", "scripted:hi")
+    assert "trivet keys create" in told and "--insecure" in told
+
+
+def test_workers_are_for_models_elsewhere(tmp_path: Path) -> None:
+    assert "once for each" in refused(tmp_path, "--workers", "2", "--port", "0")
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_model_of_this_process_and_a_quiet_end(tmp_path: Path, sign: signal.Signals) -> None:
+    with process(tmp_path, "--model", "scripted:Good day.") as (url, running):
+        assert ask(url, "scripted").json()["choices"][0]["message"]["content"] == "Good day."
+        running.send_signal(sign)
+        assert running.stdout and running.stdout.read() == "stopped; everything recorded\n"
+        assert running.wait(20) == 0
+    with open_home(tmp_path) as store:
+        assert store.count("exchange") == 1
+
+
+def test_several_upstreams_and_several_workers(tmp_path: Path) -> None:
+    behind = build_app(Scripted("from behind"), Policy())
+    with Serving(behind) as server:
+        file = tmp_path / "up.yaml"
+        file.write_text(
+            f"upstreams:\n  dead: {{url: 'http://127.0.0.1:9/v1', retries: 0}}\n"
+            f"  alive: {{url: '{server.url}/v1', model: scripted}}\nmodels: {{chat: [dead, alive]}}\n"
+        )
+        with process(tmp_path, "--upstreams", str(file), "--workers", "2", "--no-console") as (url, running):
+            for _ in range(20):
+                assert ask(url, "chat").json()["choices"][0]["message"]["content"] == "from behind"
+            assert ask(url, "scripted").status_code == 404
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(20) == 0
+    with open_home(tmp_path) as store:
+        assert store.count("exchange") == 20
