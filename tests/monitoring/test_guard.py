@@ -195,22 +195,23 @@ def test_a_stream_that_nothing_guards_passes_as_it_comes() -> None:
 
 
 def test_a_format_guard_is_asked_what_was_wrong() -> None:
-    class Json(JsonFormat):
-        def bind(self, request: Any) -> Json:
-            return Json()
+    class Asks(Slow):
+        async def judge(self, conversation: Conversation, about: object = None) -> Verdict:
+            return Verdict("wrong", float("please" not in conversation.messages[-1].content), "asks")
 
         def reask(self, text: str, verdict: Verdict) -> str:
-            return "Answer in JSON."
+            return "Say please."
 
-    with Guard(Policy.from_parts([Layer("json", Json(), place="output")])) as guard:
+    wants = {"response_format": {"type": "json_object"}}
+    with Guard(Policy.from_parts([Layer("json", JsonFormat(), place="output")])) as guard:
         asked: list[Any] = []
 
-        @guard.wrap(reask=1)
+        @guard.wrap(reask=1, request=wants)
         def answer(prompt: str) -> str:
             asked.append(prompt)
             return '{"a": 1}' if "JSON" in prompt else "a is one"
 
-        @guard.wrap(reask=1, fallback="gave up")
+        @guard.wrap(reask=1, fallback="gave up", request=wants)
         async def chat(messages: list[dict[str, str]]) -> str:
             asked.append(messages)
             return "still not"
@@ -218,7 +219,14 @@ def test_a_format_guard_is_asked_what_was_wrong() -> None:
         assert answer("What is a?") == '{"a": 1}' and len(asked) == 2 and "a is one" in asked[1]
         talk = [{"role": "system", "content": "s"}, {"role": "user", "content": "What is a?"}]
         assert asyncio.run(chat(talk)) == "gave up"
-        assert [m["content"] for m in asked[-1]] == ["s", "What is a?", "still not", "Answer in JSON."]
+        assert [m["content"] for m in asked[-1]][:3] == ["s", "What is a?", "still not"]
+        assert "corrected JSON" in asked[-1][3]["content"] and len(asked) == 4
+
+    with Guard(Policy.from_parts([Layer("asks", Asks(), place="output")])) as guard:
+        polite = guard.wrap(reask=2)(lambda prompt: "yes, please" if "Say please." in prompt else "yes")
+        assert polite("tea?") == "yes, please"
+        with pytest.raises(Stopped):
+            guard.wrap(lambda prompt: "yes")("tea?")
 
 
 def test_watching_a_file(tmp_path: Path) -> None:

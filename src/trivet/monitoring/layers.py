@@ -13,8 +13,9 @@ What a guard may say of itself, beside `async judge(conversation)`:
     reach       how far a finding reaches, in characters; None (the default): only the whole text tells
     lookahead   how much of what follows a stretch must be known to judge it; `reach` unless said. 0 is for guards that
                 score a sentence with what came before it, such as classifiers
-    rewrite     `rewrite(text, verdict) -> str`, for layers that rewrite
-    bind        `bind(request) -> Judge | None`, for guards that look at the request to know what to check
+    rewrite     `rewrite(text, verdict) -> str`, for layers that rewrite; or `repair(text)` with `.text` and `.faults`
+    bind        `bind(request) -> Judge | None`, for guards that look at the request, or at more of the conversation than
+                the judged text: then `scan` is not asked in place of `judge`, unless the guard is cheap
 """
 
 from __future__ import annotations
@@ -44,6 +45,13 @@ class Bindable(Protocol):
     """A guard that looks at the request to know what to check; None: nothing, this time."""
 
     def bind(self, request: Mapping[str, Any]) -> Judge | None: ...
+
+
+@runtime_checkable
+class Repairs(Protocol):
+    """A guard that can mend what it finds fault with: the text, and what is still wrong with it."""
+
+    def repair(self, text: str) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class Layer:
             faults.append(f"canary is {self.canary}; it is a share above 0 and up to 1")
         if self.review_from is not None and not self.review_from < self.limit:
             faults.append(f"review_from is {self.review_from}; it must be below the threshold, {self.limit}")
-        if self.action == "rewrite" and not (hasattr(self.guard, "rewrite") or isinstance(self.guard, Bindable)):
+        if self.action == "rewrite" and not (hasattr(self.guard, "rewrite") or isinstance(self.guard, Repairs)):
             faults.append(f"action is 'rewrite' and {type(self.guard).__name__} offers no rewrite(text, verdict)")
         if any(not isinstance(wanted, str | bool) for wanted in self.when.values()):
             faults.append(f"when is {dict(self.when)!r}; every value is a pattern, true or false")
@@ -261,6 +269,9 @@ class Seat:
     def rewritten(self, text: str, verdict: Verdict) -> str | None:
         """The text as the guard rewrites it, or None where it could not."""
         try:
+            if isinstance(self.guard, Repairs):
+                mended = self.guard.repair(text)
+                return None if mended.faults else mended.text
             fresh = self.guard.rewrite(text, verdict)  # type: ignore[attr-defined]
         except Exception as error:
             _log.warning("guard %s raised %s while rewriting", self.name, type(error).__name__)
@@ -269,7 +280,10 @@ class Seat:
 
 
 def _scans(guard: Judge) -> bool:
-    """Whether `scan` says all that `judge` would: a subclass that overrides `judge` alone means its own."""
+    """Whether `scan` says all that `judge` would: a guard that looks at more than the text is bound to the request, and
+    a subclass that overrides `judge` alone means its own."""
+    if isinstance(guard, Bindable) and not getattr(guard, "cheap", False):
+        return False
     if "scan" in getattr(guard, "__dict__", {}):
         return True
     kinds = type(guard).__mro__

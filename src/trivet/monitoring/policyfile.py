@@ -30,7 +30,11 @@ GUARDS: dict[str, str] = {
     "format": f"{_HERE}.format:JsonFormat",
     "judge": f"{_HERE}.judge:LlmJudge.load",
     "pii": f"{_HERE}.pii:Pii",
+    "prompt_leak": f"{_HERE}.signals:PromptLeak",
+    "refusal": f"{_HERE}.signals:Refusal",
+    "secrets": f"{_HERE}.secrets:Secrets",
     "similarity": f"{_HERE}.similarity:Similarity.load",
+    "syntax": f"{_HERE}.syntax:CodeSyntax",
 }
 _TOP = ("name", "layers")
 _LAYER = (

@@ -11,6 +11,7 @@ from typing import Any
 from trivet.core.errors import UserError, did_you_mean
 from trivet.core.messages import Conversation, Message
 from trivet.monitoring.guard import Fallback, Guard, Stopped, conversation
+from trivet.monitoring.guards.format import JsonFormat, reask
 from trivet.monitoring.policy import Checked
 
 
@@ -134,8 +135,13 @@ class Wrapping:
         """What to say to the function that failed a guard which can say what was wrong, or ""."""
         verdict = said.decision.deciding
         layer = next((layer for layer in self.guard.policy.layers if layer.name == said.decision.layer), None)
-        ask = getattr(layer.bound(self.request), "reask", None) if layer else None
-        return str(ask(reply, verdict)) if said.blocked and ask and verdict else ""
+        judge = layer.bound(self.request) if layer and said.blocked else None
+        if judge is None or verdict is None or verdict.label == "error":
+            return ""
+        if isinstance(judge, JsonFormat):
+            return reask(said.conversation, verdict.why).messages[-1].content
+        ask = getattr(judge, "reask", None)
+        return str(ask(reply, verdict)) if ask else ""
 
 
 def _given(call: inspect.BoundArguments, name: str) -> Conversation:
