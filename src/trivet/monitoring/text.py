@@ -18,7 +18,8 @@ pieces of fewer than 14 bytes; leetspeak with more than two readings of one sign
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property, lru_cache
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
 
 import re2
 
@@ -28,6 +29,7 @@ from trivet.monitoring.views.view import Change, View, patched, replaced
 
 __all__ = ["DEPTH", "Reading", "View", "invisible", "read"]
 
+Made = TypeVar("Made")
 DEPTH = 3
 SHORT = 8192
 _LETTER, _FAR = r"[0-9A-Za-z@$!|]", r"[^\x00-\x7f]"
@@ -67,6 +69,18 @@ _NAMES = tuple(SIGNS)
 _match = _survey()
 
 
+class lazy(Generic[Made]):  # noqa: N801  (used as a decorator)
+    """A property made once, when it is first asked for. `functools.cached_property` of Python 3.11 holds one lock for all
+    instances meanwhile: whoever reads a novel in a thread would keep the event loop waiting for its own short text."""
+
+    def __init__(self, make: Callable[[Any], Made]) -> None:
+        self._make, self._name, self.__doc__ = make, make.__name__, make.__doc__
+
+    def __get__(self, reading: Any, owner: type) -> Made:
+        made = reading.__dict__[self._name] = self._make(reading)
+        return made
+
+
 class Reading:
     """A text in all its views: `clean` keeps case and script, `folded` is plain lower case, the rest undo disguises.
 
@@ -76,44 +90,46 @@ class Reading:
     def __init__(self, original: str) -> None:
         self.original = original
 
-    @cached_property
+    @lazy
     def clean(self) -> View:
         """NFKC without what shows nothing."""
         return cleaned(self.original)
 
-    @cached_property
+    @lazy
     def folded(self) -> View:
         """Lower case, no accents, look-alikes turned Latin."""
         return folded(self.clean, "folded")
 
-    @cached_property
+    @lazy
     def near(self) -> tuple[View, ...]:
         """`folded` and the views that a character's neighbours decide: leetspeak, spacing. A window of the text shows them too."""
         return tuple(_different([self.folded, *_near(self.folded, self._possible)]))
 
-    @cached_property
+    @lazy
     def others(self) -> tuple[View, ...]:
         """All views but `folded`."""
         far = [view for base, possible in self._far for view in (base, *_near(base, possible))]
         return tuple(_different([*self.near, *far]))[1:]
 
-    @cached_property
+    @lazy
     def near_glued(self) -> tuple[View, ...]:
         """Letters that were set apart, without gaps, as `folded` and leetspeak have them. Not among the views: no words."""
         return tuple(_glued(self.folded, self._possible))
 
-    @cached_property
+    @lazy
     def glued(self) -> tuple[View, ...]:
         """`near_glued`, and the same of what was encoded."""
         return (*self.near_glued, *(view for base, possible in self._far for view in _glued(base, possible)))
 
-    @cached_property
+    @lazy
     def _possible(self) -> set[str]:
         return _possible(self.clean.text)
 
-    @cached_property
+    @lazy
     def _far(self) -> tuple[tuple[View, set[str]], ...]:
-        return tuple((folded(view, view.name), _possible(view.text)) for view in _far(self.original, self.clean, self._possible))
+        return tuple(
+            (folded(view, view.name), _possible(view.text)) for view in _far(self.original, self.clean, self._possible)
+        )
 
     def __iter__(self) -> Iterator[View]:
         """The views to match lower-case words on."""

@@ -39,7 +39,7 @@ def _pairs(text: str) -> dict[int, str]:
 
 def _tables() -> tuple[dict[int, str], dict[int, str]]:
     """Our own pairs first; of UTS 39's the rest: near scripts and those that people write today loose, others close."""
-    close, loose = _pairs(_CLOSE), {}
+    close, loose = _pairs(_CLOSE), dict[int, str]()
     for line in (Path(__file__).parent / "confusables.txt").read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             letter, seen = line.split(" ", 1)

@@ -212,10 +212,10 @@ def _phases(text: str, tokens: list[re.Match[str]]) -> Iterator[Change]:
     for phase in range(4):
         code = whole[phase:]
         data = binascii.a2b_base64(code[: len(code) - len(code) % 4])
-        for match in _RUN.finditer(data):
-            said = _broken_at_heads(match, phase, heads)
+        for run in _RUN.finditer(data):
+            said = _broken_at_heads(run, phase, heads)
             if sum(c.isalpha() or c.isspace() for c in said) >= 0.7 * len(said):
-                found.append((phase + match.start() * 4 // 3, phase + (match.end() * 4 + 2) // 3, said))
+                found.append((phase + run.start() * 4 // 3, phase + (run.end() * 4 + 2) // 3, said))
     free = bytearray(len(places) + 4)
     chosen = []
     for first, last, said in sorted(found, key=lambda piece: piece[0] - piece[1]):

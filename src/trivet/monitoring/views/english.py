@@ -34,7 +34,7 @@ def surprise() -> np.ndarray:
     weights = np.repeat(shares, np.array([len(word) + 1 for word in words()]))
     pairs = codes[:-1].astype(np.intp) * 27 + codes[1:]
     counts = np.bincount(pairs, weights, 27 * 27).reshape(27, 27) + 2e-5
-    found = -np.log(counts / counts.sum(axis=1, keepdims=True))
+    found: np.ndarray = -np.log(counts / counts.sum(axis=1, keepdims=True))
     found[0, 0] = 0.0
     return found
 
