@@ -118,7 +118,13 @@ class Chat:
             content, place = form.prediction.get("content"), ("prediction", "content")
             pieces += _content(content, place, "assistant", unchecked)
         for number, message in enumerate(body["messages"]):
-            pieces += _message_pieces(message, ("messages", number), unchecked)
+            content = message.get("content")
+            if len(message) == 2 and isinstance(content, str):  # nearly all are like this
+                if content:
+                    role = openai.ROLES[message["role"]]
+                    pieces.append(Piece(content, role, ("messages", number, "content"), role))
+            else:
+                pieces += _message_pieces(message, ("messages", number), unchecked)
         asked = {name: body.get(name) for name in ("response_format", "tools", "tool_choice", "functions")}
         return Ask(body, form.model, bool(form.stream), tuple(pieces), asked, openai.user_of(body))
 

@@ -22,9 +22,8 @@ LINES = "\n"
 """Last step of a path: the parts of that content read as lines, beside the reading without separators (see `parts`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One text, who speaks it, and where in the JSON it stands."""
+class Piece(NamedTuple):
+    """One text, who speaks it, and where in the JSON it stands. A tuple because every request makes many."""
 
     text: str
     role: Role
