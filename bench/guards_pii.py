@@ -13,6 +13,7 @@ scores included. Each text is timed `rounds` times on either side and the least 
 from __future__ import annotations
 
 import argparse
+import base64
 import gzip
 import hashlib
 import json
@@ -22,7 +23,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,45 @@ def agreement(rows: list[dict[str, Any]], kinds: Sequence[str], theirs: list[lis
     return {kind: row for kind, row in sorted(table.items()) if kind in wanted}
 
 
+def evasion(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """The share of the marked values that are still found when each is written in disguise, of those found without."""
+    from trivet.monitoring.guards.pii import Pii
+
+    guard = Pii(CORE)
+    found = [
+        (row["text"], span["start"], span["end"])
+        for row in rows
+        for span in row["spans"]
+        if span["type"] in CORE and _hit(guard, row["text"], span["start"], span["end"])
+    ]
+    shares = {}
+    for name, disguise in DISGUISES.items():
+        hits = 0
+        for text, start, end in found:
+            hidden = disguise(text[start:end])
+            hits += _hit(guard, text[:start] + hidden + text[end:], start, start + len(hidden))
+        shares[name] = {"of": len(found), "still_found": hits / len(found)}
+    return shares
+
+
+def _hit(guard: Any, text: str, start: int, end: int) -> bool:
+    """Whether findings cover a stretch: what a mask would hide."""
+    return all(
+        any(one.start <= at < one.end for one in guard.find(text)) for at in (start, (start + end) // 2, end - 1)
+    )
+
+
+DISGUISES: dict[str, Callable[[str], str]] = {
+    "zero_width": lambda value: "\u200b".join(value),
+    "full_width": lambda value: "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in value),
+    "arabic_digits": lambda value: value.translate({48 + i: 0x660 + i for i in range(10)}),
+    "dashes": lambda value: value.replace("-", "\u2013"),
+    "tags_between": lambda value: "\U000e0041".join(value),
+    "base64": lambda value: base64.b64encode(f"the value is {value} as asked".encode()).decode(),
+    "hex": lambda value: value.encode().hex(),
+    "percent": lambda value: "".join(f"%{byte:02X}" for byte in value.encode()),
+}
+
 FIELDS = ("marked", "trivet", "trivet_right", "presidio", "presidio_right", "both_found")
 
 
@@ -178,6 +218,7 @@ def measure(data: Path = DATA, texts: int = 60, rounds: int = 7) -> dict[str, An
     report["default_dense_us"] = statistics.median(
         ours(tuple(k for k in EVERY if k != "DATE_TIME"), sets["dense"], rounds)
     )
+    report["evasion"] = evasion(marked)
     report["pii_ratio_vs_presidio"] = min(ratios)
     return report
 
@@ -199,6 +240,10 @@ def _print(report: dict[str, Any]) -> None:
         for kind, row in report[f"{label}_agreement"].items():
             mine, other = (f"{row[side]:>6} ({row[side + '_right']})" for side in ("trivet", "presidio"))
             print(f"  {kind:<26}{row['marked']:>6}{mine:<14}{other:<14}{row['both_found']:>6}")
+
+    print("\nstill found in disguise, of the values found without")
+    for name, row in report["evasion"].items():
+        print(f"  {name:<16}{100 * row['still_found']:6.1f} % of {row['of']}")
 
 
 def main() -> None:

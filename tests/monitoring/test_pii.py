@@ -123,6 +123,7 @@ def test_every_kind_but_the_optional_one_has_an_example() -> None:
         "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed",
         "from 1990 - 1995 and 2001-2003",
         "x = 7467205857",
+        "call me &#1041204; &#1041184;",
         "",
     ],
 )
@@ -148,6 +149,7 @@ def test_what_is_encoded_is_found_and_masked_whole() -> None:
     hidden = base64.b64encode(b"write to bob@example.com today").decode()
     assert masked(f"send {hidden} on") == "send <EMAIL_1> on"
     assert masked(f"send {b'bob@example.com'.hex()} on") == "send <EMAIL_1> on"
+    assert masked(f"my card {b'4111111111111111'.hex(' ')}!") == "my card <CREDIT_CARD_1>!"
     assert masked("see https://example.com/?to=bob%40example.com now") == "see https://example.com/?to=<EMAIL_1> now"
 
 

@@ -15,6 +15,7 @@ are not in `pii_kinds.py`, phone numbers in bare digits without a word such as `
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -25,7 +26,7 @@ from trivet.core.hazards import Goal, Probe
 from trivet.core.messages import Conversation, digest_of
 from trivet.core.verdicts import Span, Verdict
 from trivet.monitoring.guards import secrets
-from trivet.monitoring.guards.pii_finder import LOOKAHEAD, REACH, Finder, Found, flat
+from trivet.monitoring.guards.pii_finder import AFTER, BEFORE, LOOKAHEAD, REACH, Finder, Found, flat
 from trivet.monitoring.guards.pii_kinds import BY_NAME, KINDS
 from trivet.monitoring.guards.pii_phone import REGIONS, known_regions
 from trivet.monitoring.guards.shared import aside, newest
@@ -93,6 +94,8 @@ class Pii:
         clean = read(text).clean
         found, encoded = self._finder.find(clean.text)
         yield from (Found(*clean.origin(one.start, one.end), one.kind, one.score) for one in found)
+        if encoded:
+            yield from self._hexed(clean)
         for view in read(text).others if encoded else ():
             if view.name in _DECODED:
                 for one in self._finder.find(view.text)[0]:
@@ -101,6 +104,18 @@ class Pii:
             yield from _keys(clean)
         if self._people:
             yield from (one for one in self._people.find(text) if one.score >= self.minimum)
+
+    def _hexed(self, clean: View) -> Iterator[Found]:
+        """Numbers in pairs of hex digits: `34 31 31 31` is 4111, and has no letter by which a reader would know it for text."""
+        for match in _HEX.finditer(clean.text):
+            said = bytes.fromhex(match.group().replace(":", " ")).decode("ascii")
+            before, after = (
+                clean.text[max(0, match.start() - BEFORE) : match.start()],
+                clean.text[match.end() : match.end() + AFTER],
+            )
+            for one in self._finder.find(before + said + after)[0]:
+                if one.start < len(before) + len(said) and one.end > len(before):
+                    yield Found(*clean.origin(*match.span()), one.kind, one.score)
 
     def _allowed(self, one: Found, text: str) -> bool:
         value = _plain(text[one.start : one.end])
@@ -113,6 +128,7 @@ class Pii:
         return any(host == domain[1:] or host.endswith("." + domain[1:]) for domain in self._domains)
 
 
+_HEX = re.compile(r"(?<![0-9A-Za-z])(?:[2-7][0-9A-Fa-f][ :]?){7,200}(?<=[0-9A-Fa-f])(?![0-9A-Za-z])")
 # What encoded stretches say, in their place and alone; the rest of a text stands in the clean view already.
 _DECODED = ("decoded", "payload")
 

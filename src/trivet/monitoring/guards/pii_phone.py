@@ -28,7 +28,7 @@ _TYPES = "fixed_line mobile toll_free premium_rate shared_cost personal_number v
 _GAP = r"(?:[ .\-/]?\(?|\)[ .\-/]?| [/\-] )"
 # First what shows itself to be one, then whatever digits are left.
 _SHAPES = tuple(
-    re.compile(rf"(?<![\w+])(?:{shape})", re.ASCII)
+    re.compile(rf"(?<![\w+])(?<!&#)(?:{shape})", re.ASCII)
     for shape in (
         rf"(?:\+|\(\+|00|011[ -])[1-9](?:{_GAP}\d){{6,14}}"
         r"|(?:1[ .-]?)?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[ .\-/])\d{3}[ .-]\d{4}(?!\d)",
