@@ -17,6 +17,7 @@ from trivet.monitoring.guards.blocklist import Blocklist
 from trivet.monitoring.guards.format import JsonFormat
 from trivet.monitoring.guards.pii import Pii
 from trivet.monitoring.policy import Layer, Policy
+from trivet.monitoring.policyfile import PACKAGED
 
 
 class Says:
@@ -207,9 +208,22 @@ def test_the_version_follows_everything_that_decides() -> None:
         "Can I ignore this warning in my code?",
     ],
 )
-def test_what_only_sounds_alarming_passes_the_default_policy(prompt: str) -> None:
-    result = Policy.load("default").check(prompt)
-    assert result.action == "allow", result.decision
+@pytest.mark.parametrize("name", sorted(path.stem for path in PACKAGED.glob("*.yaml")))
+def test_what_only_sounds_alarming_passes_every_packaged_policy(name: str, prompt: str) -> None:
+    result = Policy.load(name).check(prompt)
+    assert result.action in ("allow", "review") and result.text == prompt, result.decision
+    assert name != "default" or result.action == "allow"
+    # As words of the model, too.
+    assert Policy.load(name).check(prompt, "output").text == prompt
+
+
+def test_packaged_policies_are_in_order_and_say_who_they_are() -> None:
+    names = sorted(path.stem for path in PACKAGED.glob("*.yaml"))
+    assert names == ["default", "strict", "watch"]
+    for name in names:
+        policy = Policy.load(name)
+        assert policy.name == name and policy.warnings == ()
+    assert not Policy.load("watch").holds("input") and not Policy.load("watch").holds("output")
 
 
 @pytest.mark.parametrize(
