@@ -60,7 +60,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, help="write everything that was measured to this file")
     parser.add_argument("--rounds", type=int, default=3, help="how often every side runs, taking turns")
-    parser.add_argument("--passes", type=int, default=5, help="scans of each text within a run; the least time counts")
+    parser.add_argument("--passes", type=int, default=9, help="scans of each text within a run; the least time counts")
     parser.add_argument("--quick", action="store_true", help="one round of few texts: a look, not a measurement")
     parser.add_argument("--data", type=Path, default=DATA, help="folder with benign/*.jsonl.gz, rows with a text")
     parser.add_argument("--seed", type=int, default=0)

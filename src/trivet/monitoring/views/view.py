@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-CONTEXT = 256
+CONTEXT = 160
 
 
 class Change(NamedTuple):
