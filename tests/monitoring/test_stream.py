@@ -31,12 +31,6 @@ class Words(Blocklist):
         self.reach = REACH
 
 
-class Data(Pii):
-    """Personal data with as little lookahead as its longest finding with a space in it needs."""
-
-    lookahead = 80
-
-
 LINES = "\n".join(base64.b64encode(bytes([n] * 48)).decode() for n in range(30))
 KEY = f"-----BEGIN RSA PRIVATE KEY-----\n{LINES}\n-----END RSA PRIVATE KEY-----"
 
@@ -92,7 +86,7 @@ class Cracks(Mood):
 PHRASES = ["brew the black potion", "secret word"]
 LIST = Layer("list", Words(PHRASES), "output")
 MASKED_LIST = Layer("words", Words(PHRASES), "output", "mask")
-PII = Layer("pii", Data(), "both", "mask")
+PII = Layer("pii", Pii(), "both", "mask")
 POLICIES: dict[str, list[Layer]] = {
     "list": [LIST],
     "pii": [PII],
@@ -216,6 +210,37 @@ def test_streamed_is_whole_for_every_cutting(name: str, text: str, places: list[
             assert PHRASES[0] not in cut[0].lower() and PHRASES[1] not in cut[0].lower()
 
     asyncio.run(all_ways())
+
+
+SHIPPED: dict[str, dict[str, Any]] = {
+    "blocklist": {"phrases": PHRASES, "encodings": False},
+    "classifier": {"head": "unsafe"},
+    "pii": {},
+    "secrets": {},
+    "similarity": {"texts": PHRASES},
+    "documents": {},
+}
+"""Guards of ours by the word in a policy file, with settings under which they may be used on streams."""
+
+
+@pytest.mark.parametrize("word", SHIPPED)
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(text=TEXTS, places=st.lists(st.integers(0, 5000), max_size=40))
+def test_the_law_holds_for_every_guard_of_ours(word: str, text: str, places: list[int]) -> None:
+    rows = [
+        {"name": word, "guard": word, "settings": SHIPPED[word], "action": action}
+        for action in (("mask", "block") if word in ("blocklist", "pii", "secrets") else ("block",))
+    ]
+    for row in rows:
+        policy = Policy.load({"layers": [row]})
+
+        async def both_ways(policy: Policy = policy) -> None:
+            said, decision = await _whole(policy, text)
+            cut, _ = await _streamed(policy, _cut(text, places))
+            assert (decision.action, decision.layer) == (cut[1], cut[2])
+            assert decision.action == "block" or (cut[0] == said and _masks(decision) == cut[3])
+
+        asyncio.run(both_ways())
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

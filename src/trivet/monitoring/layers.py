@@ -11,8 +11,9 @@ What a guard may say of itself, beside `async judge(conversation)`:
     scan_many   `async scan_many(texts) -> list[Verdict]`, where many together cost less
     cheap       `scan` takes so little time that it may run on the event loop (texts up to shared.INLINE characters)
     reach       how far a finding reaches, in characters; None (the default): only the whole text tells
-    lookahead   how much of what follows a stretch must be known to judge it; `reach` unless said. 0 is for guards that
-                score a sentence with what came before it, such as classifiers
+    lookahead   how much of what follows a stretch must be known to judge it. 0 is for guards that score a sentence with
+                what came before it, such as classifiers. Unless said it is `reach` for cheap guards, which match
+                patterns, and 0 for others. A finding longer than it must show when it is cut off (windows.py)
     rewrite     `rewrite(text, verdict) -> str`, for layers that rewrite; or `repair(text)` with `.text` and `.faults`
     bind        `bind(request) -> Judge | None`, for guards that look at the request, or at more of the conversation than
                 the judged text: then `scan` is not asked in place of `judge`, unless the guard is cheap
@@ -186,7 +187,7 @@ class Seat:
         self.cheap = self.scan is not None and bool(getattr(guard, "cheap", False))
         self.digest = str(getattr(guard, "digest", "")) if self.scan is not None else ""
         self.reach: int | None = getattr(guard, "reach", None)
-        self.lookahead: int = getattr(guard, "lookahead", self.reach) or 0
+        self.lookahead: int = getattr(guard, "lookahead", self.reach if self.cheap else 0) or 0
 
     def shadowed(self) -> Seat:
         """The same seat, where it decides nothing."""
