@@ -112,7 +112,7 @@ JSON = st.recursive(
 )
 
 
-@settings(FEW, max_examples=150)
+@settings(FEW, max_examples=100)
 @given(st.sampled_from(ROUTES), st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_body(url: str, route: str, body: bytes) -> None:
     response = httpx.post(f"{url}{route}", content=body, headers={"content-type": "application/json"}, timeout=20)

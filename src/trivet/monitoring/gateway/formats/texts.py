@@ -175,7 +175,15 @@ def is_word(value: Any) -> bool:
 
 def without_prose(value: dict[str, Any], known: Container[str]) -> dict[str, Any]:
     """The value without fields that hold text, but for the known ones; itself where there are none."""
-    strange = [name for name in value if name not in known and any(leaves({name: value[name]}))]
+    strange = [
+        name
+        for name, inner in value.items()
+        if inner
+        and isinstance(inner, (str, dict, list))
+        and name not in known
+        and not (name in STRUCTURAL and is_word(inner))  # so that most need no walk
+        and any(leaves({name: inner}))
+    ]
     return {name: inner for name, inner in value.items() if name not in strange} if strange else value
 
 
