@@ -6,6 +6,7 @@ import asyncio
 import base64
 import itertools
 import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from trivet.core.errors import ConfigError
 from trivet.core.messages import Conversation
 from trivet.core.verdicts import Span
 from trivet.monitoring.guards.pii import EVERY, NAMES, Pii, find, masked
-from trivet.monitoring.guards.pii_finder import REACH, Finder
+from trivet.monitoring.guards.pii_finder import LOOKAHEAD, REACH, Finder
 from trivet.monitoring.guards.pii_kinds import KINDS, RULES
 from trivet.monitoring.guards.vault import Placeholders
 
@@ -275,10 +276,13 @@ PIECES = st.sampled_from(
 @settings(max_examples=200, deadline=None)
 @given(st.lists(PIECES, min_size=1, max_size=12), st.integers(0, 200), st.integers(0, 200))
 def test_nothing_hangs_on_what_is_farther_away_than_the_reach(pieces: list[str], left: int, right: int) -> None:
-    """What a stream's window relies on: words more than `reach` away on either side change no finding."""
+    """What a stream's window relies on: what is `reach` before or `lookahead` behind changes no finding."""
     text = "".join(pieces)
     pad = " nothing to see here, move along, " * (REACH // 30 + 1)
-    before, after = "SSN card born call " * (left % 3) + pad, pad + "SSN card born call " * (right % 3)
+    before, after = (
+        "SSN card born call " * (left % 3) + pad,
+        pad[:LOOKAHEAD] + " SSN card 4111 born call " * (right % 3),
+    )
     inside = [(one.start - len(before), one.end - len(before), *one[2:]) for one in find(before + text + after)]
     assert inside == [(one.start - 1, one.end - 1, *one[2:]) for one in find(f" {text} ")]
 
@@ -324,3 +328,29 @@ def test_work_grows_with_the_text_and_no_faster(piece: str) -> None:
 
     small, large = calls(4_000), calls(16_000)
     assert large < 5 * small + 1000
+
+
+def test_people_come_from_the_plug_in_and_wait_for_the_whole_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Analyzer:
+        def analyze(self, text: str, language: str, entities: list[str]) -> list[SimpleNamespace]:
+            assert language == "en" and "PERSON" in entities
+            at = text.index("Ann")
+            return [SimpleNamespace(start=at, end=at + 3, entity_type="PERSON", score=0.85)]
+
+    monkeypatch.setitem(sys.modules, "presidio_analyzer", SimpleNamespace(AnalyzerEngine=Analyzer))
+    guard = Pii(names="presidio")
+    assert [(one.kind, one.score) for one in guard.find("Ann is at ann@example.com")] == [
+        ("PERSON", 0.85),
+        ("EMAIL_ADDRESS", 1.0),
+    ]
+    assert (guard.reach, guard.cheap) == (None, False)
+    assert (Pii().reach, Pii().cheap) == (REACH, True)
+
+
+def test_presidio_without_a_model_says_what_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    def engine() -> None:
+        raise OSError("no model en_core_web_lg")
+
+    monkeypatch.setitem(sys.modules, "presidio_analyzer", SimpleNamespace(AnalyzerEngine=engine))
+    with pytest.raises(ConfigError, match="spacy download"):
+        Pii(names="presidio")
