@@ -174,7 +174,7 @@ def _near(base: View, possible: set[str]) -> Iterator[View]:
     yield from bases[1:]
     if possible & {"leet", "drawn", "spaced", "broken"}:
         for view in bases:
-            yield from letters.leet(view)
+            yield from letters.leet(view, made=view is not base)
 
 
 def _glued(base: View, possible: set[str]) -> Iterator[View]:

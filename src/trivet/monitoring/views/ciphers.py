@@ -75,8 +75,10 @@ def look(text: str) -> Look | None:
     sums = np.einsum("ij->i", both.take(np.frombuffer(data[:-2], "<u2")).reshape(-1, BLOCK // 2))
     sums += np.einsum("ij->i", both.take(np.frombuffer(data[1:-1], "<u2")).reshape(-1, BLOCK // 2))
     odd = sums.astype(np.int16)
-    found = np.flatnonzero(odd > 0), np.flatnonzero((sums - odd) >> 16 > BACK * FEWEST)
-    return Look(np.frombuffer(data[:-1], np.uint8), *found) if len(found[0]) or len(found[1]) else None
+    strange, backward = odd > 0, (sums - odd) >> 16 > BACK * FEWEST
+    if not (strange | backward).any():
+        return None
+    return Look(np.frombuffer(data[:-1], np.uint8), np.flatnonzero(strange), np.flatnonzero(backward))
 
 
 def _stretches(seen: Look, blocks: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from bisect import bisect_right
 from collections.abc import Container, Iterator
 
 import numpy as np
@@ -40,12 +41,13 @@ _SIGN_BEYOND_ASCII = re.compile(f"[{''.join(map(chr, SIGNS))}]")
 _VOWELS = frozenset("aeiouy")
 
 
-def leet(view: View) -> Iterator[View]:
-    """Digits and signs read as letters, in words that hold a letter."""
+def leet(view: View, *, made: bool = False) -> Iterator[View]:
+    """Digits and signs read as letters, in words that hold a letter. `made`: only in words that were put together here, because the
+    others are read so in the view that this one was made from."""
     text = view.text
     if not text.isascii() and _SIGN_BEYOND_ASCII.search(text):
         text = text.translate(SIGNS)
-    found = list(_mixed(text))
+    found = [span for span in _mixed(text) if not made or _put_together(view, *span)]
     if found:
         places = sorted(
             {i for start, end in found for i in (*range(start, end), *_lone(text, start, end)) if text[i] in _LEET}
@@ -53,8 +55,15 @@ def leet(view: View) -> Iterator[View]:
         yield patched(view, f"{view.name}+leet", [Change(i, i + 1, _LEET[text[i]]) for i in places])
         if any(text[i] in "1!|" for i in places):
             yield patched(view, f"{view.name}+leet-l", list(_with_l(text, found)))
-    elif text is not view.text and text != view.text:
+    elif not made and text is not view.text and text != view.text:
         yield View(f"{view.name}+leet", text, view)
+
+
+def _put_together(view: View, start: int, end: int) -> bool:
+    """Whether a stretch of the view begins within a word."""
+    at = view.edges.at if view.edges else ()
+    stretch = bisect_right(at, start)
+    return stretch < len(at) and at[stretch] < end
 
 
 def _mixed(text: str) -> Iterator[tuple[int, int]]:
