@@ -104,6 +104,5 @@ def test_settings_that_would_flag_everything_are_refused() -> None:
     with pytest.raises(ConfigError, match="at least 4"):
         PromptLeak(words=2)
     guard = PromptLeak(words=6)
-    assert guard.bind({}) is guard
     assert guard.digest != PromptLeak().digest
     assert said("Yes: the mayor keeps it in the second drawer.", guard=guard).score == 1.0

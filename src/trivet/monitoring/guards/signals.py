@@ -16,9 +16,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 from trivet.core.errors import ConfigError
 from trivet.core.hazards import Goal, Probe
@@ -88,10 +87,6 @@ class PromptLeak:
         self.words = words
         self.canaries = tuple(canary.lower() for canary in canaries)
         self.digest = digest_of(["prompt-leak-1", words, self.canaries])
-
-    def bind(self, request: Mapping[str, Any]) -> PromptLeak:
-        """The guard itself: all that it needs is in the conversation."""
-        return self
 
     async def judge(self, conversation: Conversation, about: Goal | Probe | None = None) -> Verdict:
         system = "\n".join(m.content for m in conversation if m.role == "system")
