@@ -56,6 +56,7 @@ class Scores:
 
 class Costly(Scores):
     cheap = False
+    text_only = True
 
 
 def asked_by(layer: Layer, conversation: Conversation = TALK, **more: Any) -> list[str]:
@@ -325,8 +326,7 @@ def test_a_guard_that_overrides_judge_alone_is_asked_by_judge() -> None:
     class Looks(Costly):
         """Its `scan` sees less than its `judge`, as that of the prompt leak guard does."""
 
-        def bind(self, request: Mapping[str, Any]) -> Looks:
-            return self
+        text_only = False
 
         async def judge(self, conversation: Conversation, about: object = None) -> Verdict:
             return Verdict("leak", float(len(conversation) > 1), "looks")

@@ -116,7 +116,9 @@ class Guard:
             yield last.release
         _passed(stream)
 
-    async def astream(self, pieces: AsyncIterable[str], prompt: Texts | None = None, **about: Any) -> AsyncIterator[str]:
+    async def astream(
+        self, pieces: AsyncIterable[str], prompt: Texts | None = None, **about: Any
+    ) -> AsyncIterator[str]:
         """`stream` for async iterators."""
         stream = self.open_stream(prompt, **about)
         async for piece in pieces:

@@ -15,8 +15,9 @@ What a guard may say of itself, beside `async judge(conversation)`:
                 what came before it, such as classifiers. Unless said it is `reach` for cheap guards, which match
                 patterns, and 0 for others. A finding longer than it must show when it is cut off (windows.py)
     rewrite     `rewrite(text, verdict) -> str`, for layers that rewrite; or `repair(text)` with `.text` and `.faults`
-    bind        `bind(request) -> Judge | None`, for guards that look at the request, or at more of the conversation than
-                the judged text: then `scan` is not asked in place of `judge`, unless the guard is cheap
+    bind        `bind(request) -> Judge | None`, for guards that look at the request to know what to check
+    text_only   `scan` says all that `judge` would, so it may be asked instead, and what it said of a text remembered. So
+                it is for guards that are cheap or have a reach; others may look at the conversation, and must say it
 """
 
 from __future__ import annotations
@@ -281,9 +282,9 @@ class Seat:
 
 
 def _scans(guard: Judge) -> bool:
-    """Whether `scan` says all that `judge` would: a guard that looks at more than the text is bound to the request, and
-    a subclass that overrides `judge` alone means its own."""
-    if isinstance(guard, Bindable) and not getattr(guard, "cheap", False):
+    """Whether `scan` says all that `judge` would: the guard says so, and no subclass overrides `judge` alone."""
+    sure = getattr(guard, "cheap", False) or getattr(guard, "text_only", getattr(guard, "reach", None) is not None)
+    if not sure:
         return False
     if "scan" in getattr(guard, "__dict__", {}):
         return True

@@ -270,4 +270,3 @@ def _built(path: Path) -> Policy | UserError:
         return Policy.load(path)
     except UserError as error:
         return error
-

@@ -64,6 +64,7 @@ class Documents:
 
     threshold = 0.5
     cheap = False
+    text_only = True
 
     def __init__(
         self,
