@@ -88,7 +88,7 @@ def test_a_folder_without_tasks_is_named(tmp_path: Path) -> None:
 def test_the_shipped_file_is_small_and_has_a_card() -> None:
     assert SHIPPED.stat().st_size <= 2_000_000
     classifier = LightClassifier.load(SHIPPED)
-    assert [head.name for head in classifier.heads] == ["unsafe", "jailbreak", "injection"]
+    assert [head.name for head in classifier.heads] == ["unsafe", "jailbreak", "injection", "toxic"]
     card = (SHIPPED.parent / "MODEL_CARD.md").read_text()
     for part in ("Where it fails", "Data and licences", "Left out", "over_refusal/coconot_contrast"):
         assert part in card
@@ -113,10 +113,10 @@ def test_the_parts_share_no_key_and_no_text(corpus: list[Example]) -> None:
 def test_the_shipped_figures_hold_on_the_test_part(corpus: list[Example]) -> None:
     rows = [example for example in corpus if example.part == "test"]
     classifier = LightClassifier.load(SHIPPED)
-    for head, recall in (("unsafe", 0.5), ("jailbreak", 0.8), ("injection", 0.45)):
+    for head, recall in (("unsafe", 0.55), ("jailbreak", 0.8), ("injection", 0.4), ("toxic", 0.45)):
         figures = measured(classifier, head, rows)
         assert figures["recall"]["rate"] >= recall, head
-        assert figures["false_positives"]["rate"] <= 0.015, head
+        assert figures["false_positives"]["rate"] <= 0.02, head
         assert figures["over_refusal"]["rate"] <= 0.045, head
 
 

@@ -6,37 +6,40 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trivet.monitoring.guards.corpus import CAP_TOXICITY
+
 _HEAD = """# The light classifier
 
 Written by `trivet guard train`; do not edit by hand.
 
 What it is: one file of hashed word and character n-grams with logistic regression, one column ("head") for each thing
 it looks for. `unsafe`: does the text ask for harm? `jailbreak`: does it try to talk the model out of its rules?
-`injection`: does it carry instructions meant to displace the real ones? No neural network, no download, under a
+`injection`: does it carry instructions meant to displace the real ones? `toxic`: does it insult, threaten or demean? No neural network, no download, under a
 millisecond for a short prompt on one core. It is the first, cheap layer of the default policy and meant to have others behind it.
 
 ## Where it fails
 - It knows words and spellings, not meaning: polite paraphrases, euphemisms and questions whose harm lies in the
   conversation get past it. On material of a make it has not seen expect the figures under *Left out*, not those under *Test*.
-- It was trained on English only. Harmful text in other languages passes (see the last tables).
+- It was trained on English, but for insults in Chinese. Harmful text in other languages passes (see the last tables).
+- `toxic` follows labels that count plain swearing and are known to be biased against African American English.
 - Alarming words in harmless requests are its commonest false alarms: see the rows of `over_refusal`.
 - An injection worded like none it has seen passes: see *Left out*, where hardly any is caught.
 - A short payload in a long text is seen in windows of {window} characters; one sentence among much padding may be missed.
 - Labels of several sources are automatic or noisy (the data's own readme says which).
 
 ## Data and licences
-{rows} rows of the public data under `--data` (tasks prompts_safety, jailbreak, injection, over_refusal, and ordinary
-requests from benign), each file at most {cap} rows. Licences of the sources: MIT, Apache-2.0, CC0-1.0, CC-BY-3.0,
+{rows} rows of the public data under `--data` (tasks prompts_safety, jailbreak, injection, over_refusal, toxicity, and ordinary
+requests from benign), each file at most {cap} rows ({cap_toxicity} of toxicity). Licences of the sources: MIT, Apache-2.0, CC0-1.0, CC-BY-3.0,
 CC-BY-4.0, as named in that folder's readme and notices; the weights hold no text of theirs. Some of the prompts were
 written by commercial chat models. Split by normalised text, goal, document, attack, translation and template cluster:
 {split}. Rows whose keys fall into different parts are dropped. Thresholds: at most {target} of the good texts of
 the dev part flagged, and twice that share of its over-refusal rows. Settings were chosen on the dev
 part; test figures were seen while the recipe was written, so they are somewhat hopeful.
 
-Two things are ours: a small grammar of harmless and harmful uses of the same verbs (in training only), and the attack
-instructions of injection/constructed said alone, as a user's own request, which are good. Documents with such an instruction
-and no sentence that leads it in are kept out of training, since a classifier of words that learnt them would flag ordinary requests;
-what it catches of them stands in the last tables.
+Some things are ours: three small grammars (harmless and harmful uses of the same verbs, requests about the same matters,
+orders planted in documents; in training only), and the attack instructions of injection/constructed said alone, as a user's own request, which are good. Documents with such an instruction
+and no sentence that leads it in are kept out of training (rows `constructed_untriggered`), since a classifier of words that
+learnt them would flag ordinary requests; they are the encoder's business.
 """
 
 
@@ -47,6 +50,7 @@ def card(report: Mapping[str, Any], window: int, cap: int) -> str:
     text = _HEAD.format(
         window=window,
         cap=f"{cap:,}",
+        cap_toxicity=f"{CAP_TOXICITY:,}",
         rows=f"{sum(counts.values()):,}",
         split=split,
         target=f"{report['target_false_positives']:.1%}",
@@ -59,15 +63,15 @@ def card(report: Mapping[str, Any], window: int, cap: int) -> str:
     together = report["any_layer"]
     parts.append(
         "\nGood texts flagged by any head: "
-        f"{_rate(together['test']['false_positives'])} of the test part, {_rate(together['test']['over_refusal'])} of its "
-        f"over-refusal rows, {_rate(together['outside']['false_positives'])} of sources that training never saw.\n"
+        f"{rate(together['test']['false_positives'])} of the test part, {rate(together['test']['over_refusal'])} of its "
+        f"over-refusal rows, {rate(together['outside']['false_positives'])} of sources that training never saw.\n"
     )
     if report["left_out"]:
         parts += ["\n## Left out\nTrained without the source, measured on it.\n\n", _left_out(report["left_out"])]
     parts += ["\n## Per source\nShare flagged: recall where the rows are bad, false alarms where they are good.\n"]
-    parts += [f"\n### {head}\n\n{_sources(figures['per_source'])}" for head, figures in report["test"].items()]
+    parts += [f"\n### {head}\n\n{sources_table(figures['per_source'])}" for head, figures in report["test"].items()]
     parts += ["\n## Sources and languages outside training\n"]
-    parts += [f"\n### {head}\n\n{_sources(figures['per_source'])}" for head, figures in report["outside"].items()]
+    parts += [f"\n### {head}\n\n{sources_table(figures['per_source'])}" for head, figures in report["outside"].items()]
     return "".join(parts)
 
 
@@ -75,13 +79,13 @@ def write_card(path: Path, report: Mapping[str, Any], window: int, cap: int) -> 
     path.write_text(card(report, window, cap), encoding="utf-8")
 
 
-def _rate(row: Mapping[str, Any]) -> str:
+def rate(row: Mapping[str, Any]) -> str:
     if not row["n"]:
         return "–"
     return f"{100 * row['rate']:.1f} % ({100 * row['low']:.1f}–{100 * row['high']:.1f}, n={row['n']})"
 
 
-def _table(headers: list[str], rows: list[list[str]]) -> str:
+def table(headers: list[str], rows: list[list[str]]) -> str:
     lines = [headers, ["---"] * len(headers), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -102,27 +106,27 @@ def _summary(test: Mapping[str, Any], heads: Mapping[str, Any]) -> str:
         [
             head,
             f"{heads[head]['threshold']:.3f}",
-            _rate(f["recall"]),
-            _rate(f["false_positives"]),
-            _rate(f["over_refusal"]),
-            _rate(f["recall_at_1%"]),
-            _rate(f["recall_at_5%"]),
+            rate(f["recall"]),
+            rate(f["false_positives"]),
+            rate(f["over_refusal"]),
+            rate(f["recall_at_1%"]),
+            rate(f["recall_at_5%"]),
             f"{f['auprc']:.3f}",
             f"{f['auroc']:.3f}",
         ]
         for head, f in test.items()
     ]
-    return _table(headers, rows)
+    return table(headers, rows)
 
 
 def _left_out(rows: list[Mapping[str, Any]]) -> str:
-    cells = [[r["head"], r["source"], _rate(r["recall"]), _rate(r["false_positives"])] for r in rows]
-    return _table(["head", "source", "recall", "false alarms"], cells)
+    cells = [[r["head"], r["source"], rate(r["recall"]), rate(r["false_positives"])] for r in rows]
+    return table(["head", "source", "recall", "false alarms"], cells)
 
 
-def _sources(rows: list[Mapping[str, Any]]) -> str:
+def sources_table(rows: list[Mapping[str, Any]]) -> str:
     cells = [
-        [r["source"], "bad" if r["bad"] else "good", "English" if r["english"] else "other", _rate(r)]
+        [r["source"], "bad" if r["bad"] else "good", "English" if r["english"] else "other", rate(r)]
         for r in sorted(rows, key=lambda r: (not r["bad"], r["source"]))
     ]
-    return _table(["source", "rows are", "language", "flagged"], cells)
+    return table(["source", "rows are", "language", "flagged"], cells)

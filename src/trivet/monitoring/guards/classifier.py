@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from trivet.core.messages import Conversation, digest_of
 from trivet.core.verdicts import Verdict
 from trivet.monitoring.guards.features import buckets
 from trivet.monitoring.guards.shared import aside, newest
-from trivet.monitoring.text import read
+from trivet.monitoring.text import View, read
 
 FORMAT = 1
 SHIPPED = Path(__file__).parents[1] / "weights" / "light.npz"
@@ -43,6 +44,13 @@ class Head:
     slope: float
     offset: float
     threshold: float
+
+
+class Look(NamedTuple):
+    """What the light stage made of a text: calibrated logits [heads], and the views that a second stage should read."""
+
+    logits: np.ndarray
+    views: tuple[View, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +84,21 @@ class LightClassifier:
         return _probabilities(self, text) if len(text) <= 8192 else self._measured(text)
 
     def _measured(self, text: str) -> np.ndarray:
-        raw = np.max([self.raw(piece) for piece in pieces(text)], axis=0)
-        slopes = np.array([h.slope for h in self.heads])
-        return _sigmoid(slopes * raw + np.array([h.offset for h in self.heads]))
+        return _sigmoid(self.looked(text).logits)
+
+    def looked(self, text: str) -> Look:
+        """Every view and window of a text scored; and which other view looks worse than the text as typed does."""
+        reading = read(text)
+        slopes, offsets = np.array([h.slope for h in self.heads]), np.array([h.offset for h in self.heads])
+        scored = [(view, self._worst(view)) for view in reading]
+        plain = scored[0][1]
+        highest = np.max([raw for _, raw in scored], axis=0)
+        other = max(scored[1:], key=lambda pair: float((pair[1] - plain).max()), default=None)
+        worse = () if other is None or (other[1] <= plain).all() else (other[0],)
+        return Look(slopes * highest + offsets, (reading.clean, *worse))
+
+    def _worst(self, view: View) -> np.ndarray:
+        return np.max([self.raw(view.text[start:end]) for start, end in windows(len(view.text))], axis=0)
 
     def raw(self, piece: str) -> np.ndarray:
         """Uncalibrated scores of one piece of text as it stands."""

@@ -23,13 +23,17 @@ from typing import Any, Literal
 
 from trivet.core.errors import DataError
 from trivet.core.messages import digest_of
+from trivet.monitoring.guards.contrasts import contrasts
 from trivet.monitoring.guards.lookalikes import lookalikes
+from trivet.monitoring.guards.planted import planted
 from trivet.monitoring.guards.training import Row
 
-HEADS = ("unsafe", "jailbreak", "injection")
+HEADS = ("unsafe", "jailbreak", "injection", "toxic")
+# What kind of toxicity; learnt only by the encoder.
+KINDS = ("insult", "obscene", "hate", "threat", "sexual", "violence", "self_harm", "sexism")
 Part = Literal["train", "dev", "test", "outside", "dropped"]
 # What each task's label says about each head. A safe prompt is neither a jailbreak nor an injection.
-_FINE = dict.fromkeys(HEADS, False)
+_FINE = dict.fromkeys((*HEADS, *KINDS), False)
 _LABELS: dict[tuple[str, str], dict[str, bool]] = {
     ("prompts_safety", "unsafe"): {"unsafe": True},
     ("prompts_safety", "safe"): _FINE,
@@ -39,17 +43,54 @@ _LABELS: dict[tuple[str, str], dict[str, bool]] = {
     ("jailbreak", "benign"): _FINE,
     ("injection", "injected"): {"injection": True},
     ("injection", "clean"): _FINE,
+    ("toxicity", "toxic"): {"toxic": True},
+    ("toxicity", "non_toxic"): {"toxic": False, **dict.fromkeys(KINDS, False)},
+    # Posts that are not sexist are often rude in other ways, so this set speaks about sexism alone.
+    ("toxicity", "sexist"): {"sexism": True},
+    ("toxicity", "not_sexist"): {"sexism": False},
     ("benign", ""): _FINE,
 }
+# What the sources of toxicity call a kind.
+_KIND_OF = {
+    "insult": "insult",
+    "profane/obscene": "obscene",
+    "identity based attack": "hate",
+    "threat": "threat",
+    "hate": "hate",
+    "hate/threatening": "hate",
+    "race": "hate",
+    "region": "hate",
+    "gender": "hate",
+    "harassment": "insult",
+    "sexual": "sexual",
+    "violence": "violence",
+    "violence/graphic": "violence",
+    "self-harm": "self_harm",
+}
+# Which kinds a source tells apart: there, a kind that is not named is absent.
+_KINDS_TOLD = {
+    "openai_moderation": ("insult", "hate", "sexual", "violence", "self_harm"),
+    "toxic_spans": ("insult", "obscene", "hate", "threat"),
+    "davidson_tweets": ("hate",),
+    "toxigen_human": ("hate",),
+    "cold_zh": ("hate",),
+}
 # Ordinary requests that no part of training sees: the false-alarm rate on them is that on strangers.
-# So are documents into which a plain instruction was put without a word that leads it in: nothing in such a sentence
-# tells it from a user's own request, and a classifier of words that learnt them would flag ordinary requests.
-OUTSIDE = ("benign/banking77", "benign/coding_prompts", "benign/oasst_users", "injection/constructed_untriggered")
+OUTSIDE = ("benign/banking77", "benign/coding_prompts", "benign/oasst_users")
+# Documents into which a plain instruction was put without a word that leads it in: nothing in such a sentence tells it
+# from a user's own request, and a classifier of words that learnt them would flag ordinary requests. The encoder reads
+# what stands around it, so it learns them.
+UNTRIGGERED = "injection/constructed_untriggered"
 # Rows that are easily taken for bad: thresholds are set on them apart.
 HARD = ("over_refusal/", "injection/notinject")
-OWN = "own/lookalikes"
+OWN = ("own/lookalikes", "own/contrasts", "own/planted")
+# In these tasks nearly everything that is not English is bad, and a classifier would learn that other languages are.
+_ENGLISH_ONLY = ("prompts_safety", "injection", "jailbreak", "over_refusal")
+_CLEAN = ("injection/oasst_clean", "injection/bipia_email_clean", "injection/agentdojo_clean")
+PLANTED = 1600
 # Large files of much the same are thinned to so many rows.
 CAP = 2500
+CAP_TOXICITY = 6000
 _SHINGLE = 10
 _WORD = re.compile(r"\w+")
 
@@ -67,9 +108,9 @@ class Example:
 
     @property
     def part(self) -> Part:
-        if self.source == OWN:
+        if self.source in OWN:
             return "train"
-        if self.source in OUTSIDE or self.language != "en":
+        if self.source in OUTSIDE or (self.language != "en" and self.source.startswith(_ENGLISH_ONLY)):
             return "outside"
         parts = {_part(key) for key in self.keys}
         return parts.pop() if len(parts) == 1 else "dropped"
@@ -92,7 +133,7 @@ def load(data: Path) -> list[Example]:
         keys = _keys(row, text, number, cluster, goals)
         language = str(row.get("lang", "en")) if task != "benign" else "en"
         language = "en" if language == "English" else language
-        labels = _LABELS[task, row.get("label", "")]
+        labels = _labels(task, row)
         if row["source"] == "constructed":
             # Said by the user, an instruction is no injection: what gives one away is the sentence that leads it in.
             direct = (f"text:{normal(row['attack'])}",)
@@ -100,8 +141,31 @@ def load(data: Path) -> list[Example]:
         span = tuple(row["attack_span"]) if row["source"] == "constructed" else None
         source = "constructed_untriggered" if span and not row["trigger"] else row["source"]
         examples.append(Example(text, labels, f"{task}/{source}", keys, language, span))
-    own = (Example(text, {"unsafe": True} if bad else _FINE, OWN, ()) for text, bad in lookalikes())
-    return [*_once(examples), *own]
+    return [*_once(examples), *_own(examples)]
+
+
+def _own(examples: Sequence[Example]) -> Iterator[Example]:
+    """What our own grammars write, for training only; the documents it is planted in are those of the train part."""
+    for text, bad in lookalikes():
+        yield Example(text, {"unsafe": True} if bad else _FINE, OWN[0], ())
+    for text, bad in contrasts():
+        yield Example(text, {"unsafe": True} if bad else _FINE, OWN[1], ())
+    clean = [e.text for e in examples if e.source in _CLEAN and e.part == "train"]
+    for text, bad, span in planted(clean, PLANTED) if clean else ():
+        yield Example(text, {"injection": True} if bad else _FINE, OWN[2], (), span=span)
+
+
+def _labels(task: str, row: Mapping[str, Any]) -> dict[str, bool]:
+    """What a row says about each head: by its task, by the goal it carries, and by its source's kinds of toxicity."""
+    labels = dict(_LABELS[task, row.get("label", "")])
+    if task == "jailbreak" and row["label"] == "jailbreak" and (row.get("goal") or row["source"] == "sap200"):
+        labels["unsafe"] = True  # it carries a harmful request
+    if task == "toxicity" and row["label"] in ("toxic", "sexist"):
+        found = {_KIND_OF[name] for name in row["categories"] if name in _KIND_OF}
+        told = {kind: kind in found for kind in _KINDS_TOLD.get(row["source"], ())}
+        unknown = {_KIND_OF.get(name) for name in row.get("unlabelled", ())} - found
+        labels |= {kind: bad for kind, bad in told.items() if kind not in unknown}
+    return labels
 
 
 def _once(examples: Sequence[Example]) -> Iterator[Example]:
@@ -128,7 +192,7 @@ def _rows(data: Path, task: str) -> Iterator[dict[str, Any]]:
         )
     for file in files:
         with gzip.open(file, "rt", encoding="utf-8") as lines:
-            for number, line in zip(range(CAP), lines, strict=False):
+            for number, line in zip(range(CAP_TOXICITY if task == "toxicity" else CAP), lines, strict=False):
                 try:
                     row = json.loads(line)
                     _LABELS[task, row.get("label", "")]
@@ -150,6 +214,8 @@ def _keys(row: Mapping[str, Any], text: str, number: int, cluster: str, goals: s
         start, end = row["attack_span"]
         return (f"text:{normal(text[:start] + text[end:])}", f"text:{normal(row['attack'])}")
     keys = [f"text:{normal(row['goal'])}"] if row.get("goal") else []
+    if row["source"] == "paradetox":
+        return (f"paradetox:{row['pair']}",)
     if row["source"] == "past_tense_reformulations":
         # A rewording of its goal, and not a text of its own.
         return tuple(keys)
@@ -188,11 +254,12 @@ def _clusters(shingles: Sequence[set[int]]) -> list[str]:
 
 
 def as_rows(examples: Sequence[Example]) -> list[Row]:
-    """Training rows. Within a source and label all weigh the same; a source of n texts weighs as the root of n."""
+    """Training rows of the light classifier. Within a source and label all weigh the same; a source of n texts weighs as the root of n."""
     sizes: dict[tuple[str, str], int] = defaultdict(int)
     for example in examples:
         sizes[example.source, str(dict(example.labels))] += 1
     return [
         Row(e.text, e.labels, sizes[e.source, str(dict(e.labels))] ** -0.5, e.span, e.source.startswith(HARD))
         for e in examples
+        if e.source != UNTRIGGERED
     ]

@@ -10,9 +10,7 @@ import numpy as np
 
 from trivet.core.stats import Rate
 from trivet.monitoring.guards.classifier import LightClassifier
-from trivet.monitoring.guards.corpus import Example
-
-OVER_REFUSAL = "over_refusal/"
+from trivet.monitoring.guards.corpus import HARD, Example
 
 
 def auroc(scores: np.ndarray, bad: np.ndarray) -> float:
@@ -39,18 +37,23 @@ def recall_at(scores: np.ndarray, bad: np.ndarray, false_positives: float) -> Ra
 
 
 def measured(classifier: LightClassifier, head: str, examples: Sequence[Example]) -> dict[str, Any]:
-    """The figures of one head on those examples that speak about it."""
+    """The figures of one head of a light classifier on those examples that speak about it."""
     column = [h.name for h in classifier.heads].index(head)
-    limit = classifier.heads[column].threshold
     known = [e for e in examples if head in e.labels]
     scores = np.array([classifier.probabilities(e.text)[column] for e in known])
     bad = np.array([e.labels[head] for e in known], dtype=bool)
+    return figures_of(scores, bad, known, classifier.heads[column].threshold)
+
+
+def figures_of(scores: np.ndarray, bad: np.ndarray, known: Sequence[Example], limit: float) -> dict[str, Any]:
+    """What scores are worth at a threshold and over all of them; `bad` is the truth of each row."""
     flagged = scores >= limit
-    hard = np.array([e.source.startswith(OVER_REFUSAL) for e in known], dtype=bool)
+    hard = np.array([e.source.startswith(HARD) for e in known], dtype=bool)
     figures: dict[str, Any] = {
         "recall": _rate(flagged[bad]),
         "false_positives": _rate(flagged[~bad]),
         "over_refusal": _rate(flagged[~bad & hard]),
+        "f1": round(f1(flagged, bad), 4),
         "per_source": _per_source(known, flagged, bad),
     }
     if bad.any() and not bad.all():
@@ -59,6 +62,12 @@ def measured(classifier: LightClassifier, head: str, examples: Sequence[Example]
         for share in (0.01, 0.05):
             figures[f"recall_at_{share:.0%}"] = recall_at(scores, bad, share).row()
     return figures
+
+
+def f1(flagged: np.ndarray, bad: np.ndarray) -> float:
+    """The harmonic mean of precision and recall; 0 where nothing bad is flagged."""
+    hits = int((flagged & bad).sum())
+    return 2 * hits / (int(flagged.sum()) + int(bad.sum())) if hits else 0.0
 
 
 def _rate(flags: np.ndarray) -> dict[str, Any]:

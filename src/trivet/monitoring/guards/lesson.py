@@ -27,6 +27,7 @@ LEFT_OUT = {
         "injection/cyberseceval_prompt_injection",
         "injection/deepset_prompt_injections",
     ),
+    "toxic": ("toxicity/davidson_tweets", "toxicity/paradetox", "toxicity/toxigen_human"),
 }
 Say = Callable[[str], None]
 

@@ -1,0 +1,277 @@
+"""Two trained stages as one: the light classifier reads everything, the encoder reads what matters, and one score comes out.
+
+    cascade = Cascade.shipped()
+    cascade.scores(["How do I blow up a balloon?"])["unsafe"]     # [texts], probabilities
+
+Per task the score is a logistic function of both stages' outputs (stacking, Wolpert 1992), fitted on rows that neither
+stage was trained on, with a threshold for a stated share of false alarms. The light stage sees every view and window of
+a text, and chooses what the encoder reads: the text as typed, the most suspicious other view, and of a long text the
+MOST windows that look worst to it, the first and the last among them; so a long text has a bounded price, and what was
+not read twice was read once. A guard may leave to the light stage what it finds clear (`skip_below`): cheaper, and what
+that costs is in the card.
+
+Not covered: see classifier.py and encoder.py, and their cards, for what both stages miss.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from trivet.core.errors import ConfigError, DataError
+from trivet.core.hazards import Goal, Probe
+from trivet.core.messages import Conversation, digest_of
+from trivet.core.verdicts import Span, Verdict
+from trivet.monitoring.guards.classifier import SHIPPED as LIGHT
+from trivet.monitoring.guards.classifier import LightClassifier, Look
+from trivet.monitoring.guards.encoder import SHIPPED as ENCODER
+from trivet.monitoring.guards.encoder import Deep, Encoder, Piece
+from trivet.monitoring.guards.encoder import loaded as loaded_encoder
+from trivet.monitoring.guards.shared import newest
+
+FORMAT = 1
+MOST = 8
+REMEMBERED = 4096
+
+
+@dataclass(frozen=True)
+class Task:
+    """probability = sigmoid(light . light_logits + encoder . encoder_logits + bias), flagged from `threshold` up."""
+
+    name: str
+    light: tuple[float, ...]
+    encoder: tuple[float, ...]
+    bias: float
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a text scored: a probability per task, the stretch of the original that the encoder found worst for it, and
+    the encoder's own probability per head, kinds of toxicity included."""
+
+    probabilities: Mapping[str, float]
+    worst: Mapping[str, tuple[int, int]]
+    heads: Mapping[str, float]
+
+
+class Cascade:
+    """A light classifier, an encoder, and how their outputs make the score of each task."""
+
+    def __init__(self, light: LightClassifier, encoder: Encoder, tasks: Sequence[Task]) -> None:
+        self.light, self.encoder, self.tasks = light, encoder, tuple(tasks)
+        self._known: OrderedDict[str, Scored] = OrderedDict()
+        self._lock = threading.Lock()
+        self._batcher: Batcher | None = None
+
+    @classmethod
+    def shipped(cls) -> Cascade:
+        return _shipped()
+
+    @classmethod
+    def load(cls, light: str | Path, encoder: str | Path) -> Cascade:
+        """From a `light.npz` and an encoder's folder with its `cascade.json`."""
+        classifier = LightClassifier.load(light)
+        return cls(classifier, loaded_encoder(Path(encoder)), cls.tasks_in(Path(encoder), classifier))
+
+    @staticmethod
+    def tasks_in(folder: Path, light: LightClassifier) -> list[Task]:
+        """How the stages are joined, from `cascade.json`; it must have been fitted with this light classifier."""
+        path = folder / "cascade.json"
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            tasks = [
+                Task(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in data["tasks"]
+            ]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path} does not say how the stages are joined: {error}; train the encoder again"
+            ) from error
+        if data.get("light") != light.digest:
+            raise DataError(f"{path} was fitted with another light classifier than this; train the encoder again")
+        return tasks
+
+    def task(self, name: str) -> Task:
+        for task in self.tasks:
+            if task.name == name:
+                return task
+        raise ConfigError(f"this cascade has no task {name!r}; it has {', '.join(t.name for t in self.tasks)}")
+
+    @cached_property
+    def digest(self) -> str:
+        tasks = [[t.name, t.light, t.encoder, t.bias] for t in self.tasks]
+        return digest_of(["cascade", FORMAT, MOST, self.light.digest, self.encoder.digest, tasks])
+
+    @property
+    def batcher(self) -> Batcher:
+        """Where concurrent requests meet; started when first asked for."""
+        with self._lock:
+            if self._batcher is None:
+                self._batcher = Batcher(self)
+            return self._batcher
+
+    def scores(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """[texts] probabilities per task."""
+        found = self.scored(texts)
+        return {t.name: np.array([s.probabilities[t.name] for s in found]) for t in self.tasks}
+
+    def scored(self, texts: Sequence[str]) -> list[Scored]:
+        """Every text read by both stages, the newest remembered: a conversation sends its old turns again."""
+        with self._lock:
+            found = {text: self._known[text] for text in texts if text in self._known}
+        fresh = [text for text in dict.fromkeys(texts) if text not in found]
+        if fresh:
+            found |= dict(zip(fresh, self._read(fresh), strict=True))
+            with self._lock:
+                for text in fresh:
+                    if len(text) <= 8192:
+                        self._known[text] = found[text]
+                while len(self._known) > REMEMBERED:
+                    self._known.popitem(last=False)
+        return [found[text] for text in texts]
+
+    def _read(self, texts: Sequence[str]) -> list[Scored]:
+        return [self._scored(look.logits, deep) for look, deep in self.outputs(texts)]
+
+    def outputs(self, texts: Sequence[str]) -> list[tuple[Look, Deep]]:
+        """What the two stages say of each text, before they are joined."""
+        looked = [self.light.looked(text) for text in texts]
+        return list(zip(looked, self.encoder.read(list(self._pieces(looked)), len(texts)), strict=True))
+
+    def _pieces(self, looked: Sequence[Look]) -> Iterator[Piece]:
+        """What the encoder reads of each text."""
+        for number, look in enumerate(looked):
+            pieces = [p for view in look.views for p in self.encoder.pieces(view, number)]
+            yield from pieces if len(pieces) <= MOST else self._worst(pieces)
+
+    def _worst(self, pieces: list[Piece]) -> list[Piece]:
+        """The first, the last, and those between that look worst to the light stage."""
+        between = pieces[1:-1]
+        badness = np.array([self.light.raw(piece.words.lower()).max() for piece in between])
+        chosen = sorted(np.argsort(-badness, kind="stable")[: MOST - 2])
+        return [pieces[0], *(between[i] for i in chosen), pieces[-1]]
+
+    def _scored(self, light: np.ndarray, deep: Deep) -> Scored:
+        chances, worst = {}, {}
+        for task in self.tasks:
+            z = np.dot(task.light, light) + np.dot(task.encoder, deep.logits) + task.bias
+            chances[task.name] = float(_sigmoid(z))
+            worst[task.name] = deep.worst[self.encoder.heads.index(task.name)]
+        heads = dict(zip(self.encoder.heads, map(float, _sigmoid(deep.logits)), strict=True))
+        return Scored(chances, worst, heads)
+
+
+class Batcher:
+    """One thread that reads for many requests: what waits while a batch runs is the next batch, so nobody waits longer
+    than one batch and a lone request waits for nothing."""
+
+    LARGEST = 32
+
+    def __init__(self, cascade: Cascade) -> None:
+        self._cascade = cascade
+        self._queue: queue.SimpleQueue[tuple[str, Future[Scored]]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="trivet-cascade", daemon=True).start()
+
+    async def scored(self, text: str) -> Scored:
+        done: Future[Scored] = Future()
+        self._queue.put((text, done))
+        return await asyncio.wrap_future(done)
+
+    def _run(self) -> None:
+        while True:
+            batch = [self._queue.get()]
+            while len(batch) < self.LARGEST:
+                try:
+                    batch.append(self._queue.get_nowait())
+                except queue.Empty:
+                    break
+            waiting = [(text, done) for text, done in batch if done.set_running_or_notify_cancel()]
+            try:
+                for (_, done), scored in zip(waiting, self._cascade.scored([t for t, _ in waiting]), strict=True):
+                    done.set_result(scored)
+            except Exception as error:
+                # Whatever went wrong belongs to the requests that wait; the thread must go on for the next.
+                for _, done in waiting:
+                    if not done.done():
+                        done.set_exception(error)
+
+
+class CascadeGuard:
+    """A task of the cascade as a guard; its threshold is the task's own unless the layer names another."""
+
+    cheap = False
+    # A stream is judged by stretches of about this many characters; a window of the encoder holds about 500.
+    reach = 480
+
+    def __init__(self, cascade: Cascade, task: str, category: str = "", skip_below: float = 0.0) -> None:
+        if not 0 <= skip_below < 1:
+            raise ConfigError(f"skip_below is {skip_below}; it must be at least 0 and below 1")
+        self.cascade, self.task, self.category, self.skip_below = cascade, cascade.task(task), category, skip_below
+        self.threshold = self.task.threshold
+        self.digest = digest_of([cascade.digest, task, skip_below])
+
+    @classmethod
+    def load(
+        cls,
+        task: str,
+        category: str = "",
+        skip_below: float = 0.0,
+        light: str | Path = "shipped",
+        encoder: str | Path = "shipped",
+    ) -> CascadeGuard:
+        if (str(light), str(encoder)) == ("shipped", "shipped"):
+            return cls(Cascade.shipped(), task, category, skip_below)
+        paths = (LIGHT if str(light) == "shipped" else light, ENCODER if str(encoder) == "shipped" else encoder)
+        return cls(Cascade.load(*paths), task, category, skip_below)
+
+    async def judge(self, conversation: Conversation, about: Goal | Probe | None = None) -> Verdict:
+        return (await self.scan_many([newest(conversation)]))[0]
+
+    def scan(self, text: str) -> Verdict:
+        return self._settled(text) or self._verdict(self.cascade.scored([text])[0])
+
+    async def scan_many(self, texts: Sequence[str]) -> list[Verdict]:
+        """Several texts, read together with those of other requests."""
+
+        async def verdict(text: str) -> Verdict:
+            return self._settled(text) or self._verdict(await self.cascade.batcher.scored(text))
+
+        return await asyncio.gather(*(verdict(text) for text in texts))
+
+    def _settled(self, text: str) -> Verdict | None:
+        """The light stage's word on a text that it finds clear, where it may have the last one."""
+        if not self.skip_below:
+            return None
+        score = self.cascade.light.score(text, self.task.name)
+        return (
+            Verdict("safe", score, "cascade", self.category, f"{self.task.name} {score:.3f} (light stage)")
+            if score < self.skip_below
+            else None
+        )
+
+    def _verdict(self, scored: Scored) -> Verdict:
+        score, name = scored.probabilities[self.task.name], self.task.name
+        why = f"{name} {score:.3f}"
+        if score < self.threshold:
+            return Verdict("safe", score, "cascade", self.category, why)
+        span = (Span(*scored.worst[name], name),) if name in scored.worst else ()
+        return Verdict(name, score, "cascade", self.category, why, span)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-np.clip(x, -60, 60)))
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> Cascade:
+    return Cascade.load(LIGHT, ENCODER)

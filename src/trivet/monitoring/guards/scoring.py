@@ -1,0 +1,77 @@
+"""Rows of labelled data scored in bulk: the trained stages' probability, and what a policy would do with the text.
+
+A row is scored as what it is: a prompt is a user's message, a document is a tool's (whatever was retrieved), and
+language for toxicity is a reply. `flagged` is whether the policy would do more than let pass or mask personal data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trivet.core.errors import DataError
+from trivet.core.messages import Conversation, Message, Role
+from trivet.core.verdicts import Place
+from trivet.monitoring.guards.cascade import Cascade
+from trivet.monitoring.policy import Policy
+
+ROWS = 256
+
+
+class Kind(NamedTuple):
+    """What rows of a task are: the cascade's task, the fields their text may be in, whose words they are, and where."""
+
+    task: str
+    fields: tuple[str, ...]
+    role: Role
+    place: Place
+
+
+KINDS: Mapping[str, Kind] = {
+    "prompts_safety": Kind("unsafe", ("text", "prompt"), "user", "input"),
+    "jailbreak": Kind("jailbreak", ("text", "prompt"), "user", "input"),
+    "injection": Kind("injection", ("document", "text"), "tool", "input"),
+    "toxicity": Kind("toxic", ("text",), "assistant", "output"),
+}
+
+
+def texts_of(path: Path, fields: tuple[str, ...]) -> Iterator[str]:
+    """The text of every row of a .jsonl or .jsonl.gz; raises DataError that names the line at fault."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    row = json.loads(line)
+                    yield next(row[field] for field in fields if isinstance(row.get(field), str))
+                except (ValueError, AttributeError, StopIteration) as error:
+                    wanted = " or ".join(f"`{field}`" for field in fields)
+                    raise DataError(
+                        f"{path}, line {number}: needs a text in {wanted}, has {line.strip():.80}"
+                    ) from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def scored(texts: Iterable[str], kind: Kind, cascade: Cascade, policy: Policy) -> Iterator[dict[str, Any]]:
+    """One row per text, in order: `score`, `flagged`, and the `layer` that decided (empty where none did)."""
+    waiting = iter(texts)
+    while batch := list(islice(waiting, ROWS)):
+        # Both stages read the whole batch at once; the policy's own layers then find the answers remembered.
+        found = cascade.scored(batch)
+        layers = asyncio.run(_decided(batch, kind, policy))
+        for one, layer in zip(found, layers, strict=True):
+            yield {"score": round(one.probabilities[kind.task], 6), "flagged": bool(layer), "layer": layer}
+
+
+async def _decided(texts: list[str], kind: Kind, policy: Policy) -> list[str]:
+    """The layer that flagged, blocked, rewrote or sent each text to review; empty where it may pass."""
+    layers = []
+    for text in texts:
+        decision = (await policy.acheck(Conversation((Message(kind.role, text),)), kind.place)).decision
+        layers.append(decision.layer if decision.would not in ("allow", "mask") else "")
+    return layers
