@@ -91,6 +91,18 @@ def test_moderations_refuse_what_they_cannot_read() -> None:
 # Counters, states, operators
 
 
+def test_the_routes_describe_themselves() -> None:
+    with served(Scripted("ok"), Policy()) as http:
+        assert "/v1/chat/completions" in http.get("/openapi.json").json()["paths"]
+
+
+def test_a_blocked_reply_in_the_apis_own_form() -> None:
+    with served(Scripted("so brew the poison"), Policy.from_parts([LIST]), blocked_in_band=True) as http:
+        response = ask(http)
+    choice = response.json()["choices"][0]
+    assert (response.status_code, choice["finish_reason"]) == (200, "content_filter") and "brew" not in response.text
+
+
 def test_what_is_counted(store: Store) -> None:
     with served(Scripted("ok"), Policy.from_parts([LIST]), store) as http:
         ask(http)
@@ -151,11 +163,12 @@ class Echo:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("back", [False, True])
-def test_values_come_back_where_the_layer_says_so(store: Store, back: bool, stream: bool) -> None:
+@pytest.mark.parametrize("back", ["", "layer", "settings"])
+def test_values_come_back_where_that_is_wanted(store: Store, back: str, stream: bool) -> None:
     pii = Pii()
-    pii.reversible = back  # type: ignore[attr-defined]
-    with served(Echo(), Policy.from_parts([Layer("pii", pii, action="mask")]), store) as http:
+    pii.reversible = back == "layer"  # type: ignore[attr-defined]
+    policy = Policy.from_parts([Layer("pii", pii, action="mask")])
+    with served(Echo(), policy, store, restore=back == "settings") as http:
         client = openai.OpenAI(base_url=str(http.base_url.join("/v1")), api_key="k", max_retries=0)
         messages: Any = [{"role": "user", "content": "I am ann@example.com, not <EMAIL_7>."}]
         with client:

@@ -67,6 +67,8 @@ if TYPE_CHECKING:
 @click.option(
     "--reask/--no-reask", default=True, show_default=True, help="Ask once more for a reply in the wrong format."
 )
+@click.option("--restore", is_flag=True, help="Put the caller's own data, masked for the model, back into replies.")
+@click.option("--blocked-in-band", is_flag=True, help="A blocked reply is a reply (content_filter), not an error.")
 @click.option("--unchecked-media", is_flag=True, help="Let pass images, audio and files, which no guard reads.")
 @click.option(
     "--max-in-flight", type=click.IntRange(1), default=512, show_default=True, help="Requests at a time; 503 beyond."

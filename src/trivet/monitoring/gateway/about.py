@@ -30,6 +30,7 @@ def routes(gateway: Gateway, store: Store | None) -> dict[str, dict[str, Handler
         "/healthz": {"GET": _health(gateway)},
         "/readyz": {"GET": _ready(gateway)},
         "/metrics": {"GET": _metrics(gateway)},
+        "/openapi.json": {"GET": _described},
         "/admin/status": {"GET": _status(gateway)},
         "/admin/policy/reload": {"POST": _reload(gateway)},
     }
@@ -112,6 +113,13 @@ def _ready(gateway: Gateway) -> Handler:
 def _broken(upstream: Any) -> bool:
     breaker = getattr(getattr(upstream, "upstream", upstream), "breaker", None)
     return bool(breaker and breaker.open)
+
+
+async def _described(call: Call) -> None:
+    """The routes as an OpenAPI document."""
+    from trivet.monitoring.gateway.openapi import document
+
+    await call.reply(200, encode(document()))
 
 
 def _metrics(gateway: Gateway) -> Handler:

@@ -221,7 +221,7 @@ class Gateway:
         )
         self._decided(turn, checked.decision)
         turn.names.seal()  # what the model makes up and the output masks has no way back
-        turn.restores = checked.action == "mask" and reversible(turn.policy)
+        turn.restores = checked.action in ("mask", "rewrite") and (self.settings.restore or reversible(turn.policy))
         if checked.blocked:
             turn.outcome = "blocked_input"
             await self._record(turn, "", finish="content_filter")
@@ -302,7 +302,11 @@ class Gateway:
         if out.blocked:
             turn.outcome = "blocked_output"
             await self._record(turn, "", raw=first, finish="content_filter")
-            raise wire.filtered("output", out.blocked.layer)
+            refusal = wire.filtered("output", out.blocked.layer)
+            if not self.settings.blocked_in_band:
+                raise refusal
+            await call.reply(200, encode(turn.format.blocked_reply(reply, refusal)), turn.headers)
+            return
         if out.changes:
             reply = turn.format.rewritten_reply(reply, out.changes)
         self._settle(turn, reply.get("usage"))

@@ -1,6 +1,6 @@
 """Values that the input's masks took out, put back into the reply: the model never saw them, the user gets them.
 
-Done only where a masking layer of the input says that it is reversible, and after the output's guards: what they judge, and
+Done only where the settings say so (`restore`) or a masking layer's guard does (`reversible`), and after the output's guards: what they judge, and
 what they mask themselves, is the text with placeholders. Tool arguments are JSON, so values are escaped there.
 
 Not covered: see `guards/vault.py` for placeholders that the model changes.
