@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -155,6 +156,30 @@ def test_a_body_that_ends_with_its_connection() -> None:
         assert (await ask(HttpUpstream(wire.url))).body == b'{"a": 1}'
 
     against([[b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{"a": 1}', CLOSE]], story)
+
+
+LOOPBACK = Path(__file__).with_name("loopback.pem")
+"""A key and a certificate for 127.0.0.1 that nobody but these tests trusts."""
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_the_certificate_of_a_server_is_checked(trusted: bool) -> None:
+    async def story() -> None:
+        wire = Wire([ok(b'{"a": 1}')])
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(LOOPBACK)
+        async with await wire.start(tls):
+            url = wire.url.replace("http:", "https:")
+            upstream = HttpUpstream(url, ca=LOOPBACK if trusted else None, retries=0)
+            if trusted:
+                assert (await ask(upstream)).body == b'{"a": 1}'
+            else:
+                with pytest.raises(Unreached, match="certificate verify failed"):
+                    await ask(upstream)
+                assert wire.seen == []
+            await upstream.aclose()
+
+    asyncio.run(story())
 
 
 # What goes wrong

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -76,8 +77,8 @@ class Wire:
             self.left.set()
             writer.close()
 
-    async def start(self) -> asyncio.Server:
-        server = await asyncio.start_server(self._served, "127.0.0.1", 0)
+    async def start(self, tls: ssl.SSLContext | None = None) -> asyncio.Server:
+        server = await asyncio.start_server(self._served, "127.0.0.1", 0, ssl=tls)
         self.port = server.sockets[0].getsockname()[1]
         return server
 

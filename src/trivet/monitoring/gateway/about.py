@@ -111,7 +111,10 @@ def _ready(gateway: Gateway) -> Handler:
 
 
 def _broken(upstream: Any) -> bool:
-    breaker = getattr(getattr(upstream, "upstream", upstream), "breaker", None)
+    """Whether nothing behind may be asked at the moment."""
+    if several := getattr(upstream, "upstreams", None):
+        return all(_broken(one) for one in several)
+    breaker = getattr(upstream, "breaker", None)
     return bool(breaker and breaker.open)
 
 

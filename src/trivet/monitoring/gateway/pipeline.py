@@ -500,8 +500,8 @@ def _joined(pieces: Sequence[Piece]) -> str:
 
 
 def _released(told: Told) -> str:
-    """What left, or nothing where the reply was blocked: half a reply that was called back is not what was delivered."""
-    return "" if told.blocked else "\n".join(filter(None, (slot.stream.text for slot in told.slots)))
+    """What left, also of a reply that was blocked later."""
+    return "\n".join(filter(None, (slot.stream.text for slot in told.slots)))
 
 
 def _unguarded(told: Told) -> str:
