@@ -20,7 +20,8 @@ from trivet.monitoring.guards.format import JsonFormat
 from trivet.monitoring.guards.pii import Pii, Placeholders
 from trivet.monitoring.guards.shared import INLINE
 from trivet.monitoring.layers import Seat
-from trivet.monitoring.policy import MEMORY, Layer, Policy
+from trivet.monitoring.policy import Layer, Policy
+from trivet.monitoring.walk import MEMORY
 
 TALK = Conversation(
     (
