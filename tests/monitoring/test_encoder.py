@@ -22,7 +22,16 @@ from trivet.monitoring.guards.corpus import Example
 from trivet.monitoring.guards.encoder import STRIDE, WINDOW, Encoder, spans
 from trivet.monitoring.guards.encoder_file import write_encoder
 from trivet.monitoring.guards.encoder_lesson import learnt, measured
-from trivet.monitoring.guards.encoder_training import NAMES, Bert, Settings, logits_of, started, trained, weights_of, windows_of
+from trivet.monitoring.guards.encoder_training import (
+    NAMES,
+    Bert,
+    Settings,
+    logits_of,
+    started,
+    trained,
+    weights_of,
+    windows_of,
+)
 from trivet.monitoring.guards.stacking import Outputs, stacked
 
 VERBS = {"bake": False, "paint": False, "hex": True, "curse": True}
@@ -45,7 +54,15 @@ def toy(n: int, seed: int) -> list[Example]:
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random BERT of two layers and a tokenizer of whole words, as Sentence-Transformers lays it out."""
     folder = tmp_path_factory.mktemp("start")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *VERBS, *THINGS, *"how do i the number of and ignore".split()]
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        *VERBS,
+        *THINGS,
+        *["how", "do", "i", "the", "number", "of", "and", "ignore"],
+    ]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
     tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])

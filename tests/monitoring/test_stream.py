@@ -35,16 +35,6 @@ LINES = "\n".join(base64.b64encode(bytes([n] * 48)).decode() for n in range(30))
 KEY = f"-----BEGIN RSA PRIVATE KEY-----\n{LINES}\n-----END RSA PRIVATE KEY-----"
 
 
-class Short(Secrets):
-    """Secrets with less reach than a private key is long: it is found cut off, and followed to its end."""
-
-    lookahead = 80
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reach = 512
-
-
 class Mood:
     """A guard that scores: the share of `grim` among the words, so that every word around changes it."""
 
@@ -93,7 +83,7 @@ POLICIES: dict[str, list[Layer]] = {
     "both": [PII, LIST],
     "other order": [LIST, PII],
     "two masks": [MASKED_LIST, PII],
-    "keys": [Layer("secrets", Short(), "output", "mask"), PII, LIST],
+    "keys": [Layer("secrets", Secrets(), "output", "mask"), PII, LIST],
     "overlap": [PII, Layer("mail", Words(["example com", "email"]), "output", "mask")],
     "mood": [Layer("mood", Mood(), "output")],
     "all": [PII, LIST, Layer("mood", Mood(), "output"), Layer("note", Mood(), "output", "flag", threshold=0.1)],
@@ -283,7 +273,7 @@ def test_a_finding_that_runs_on_is_followed_to_its_end(step: int, key: str) -> N
     text = f"Here is the key that you asked for.\n{key}\nKeep it well, and tell nobody about it. Or about {HITS[0]}!"
     inside = Layer("inside", Words([LINES.split("\n")[20].lower()]), "output")
     assert inside.guard.scan(key).label == "listed"  # type: ignore[attr-defined]
-    policy = Policy.from_parts([Layer("secrets", Short(), "output", "mask"), MASKED_LIST, inside])
+    policy = Policy.from_parts([Layer("secrets", Secrets(), "output", "mask"), MASKED_LIST, inside])
 
     async def both_ways() -> None:
         said, _ = await _whole(policy, text)

@@ -28,6 +28,8 @@ VERBS: dict[str, Verb] = {
     "attack": Verb("trivet.cli.attack:attack", "Attack a model or an endpoint and measure what gets through."),
     "serve": Verb("trivet.cli.serve:serve", "Serve a model behind the gateway and its guards."),
     "guard": Verb("trivet.cli.guard:guard", "Train, measure and try guards and policies."),
+    "policy": Verb("trivet.cli.policy:policy", "Show and check policies, and see what a new one would change."),
+    "keys": Verb("trivet.cli.keys:keys", "Make, list and revoke the keys of the gateway's clients."),
     "loop": Verb("trivet.cli.loop:loop", "Turn the ring: attack, harvest, train, gate, promote."),
     "eval": Verb("trivet.cli.eval:eval", "Measure a model: attack success, over-refusal, capability."),
     "review": Verb("trivet.cli.review:review", "Look at what was flagged, and label it."),

@@ -12,9 +12,12 @@ from typing import Any, cast
 from trivet.core.errors import UserError, did_you_mean
 from trivet.core.events import Complaint, Exchange, Review
 from trivet.core.store.events import Store
+from trivet.core.verdicts import Action
 
 LABELS: tuple[str, ...] = ("harmful", "fine", "wrongly_blocked", "unsure")
 DEPTH = 5000
+# What a policy did, or would have done, that a person should see. Masking is routine.
+_LOOKED_AT: frozenset[Action] = frozenset({"flag", "review", "rewrite", "block"})
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,9 @@ def review_queue(store: Store, *, limit: int = 50, depth: int = DEPTH) -> list[I
 def _reasons(exchange: Exchange) -> list[str]:
     reasons = []
     for decision in exchange.decisions:
-        if decision.would in ("flag", "block") or decision.action in ("flag", "block"):
+        if decision.review or {decision.would, decision.action} & _LOOKED_AT:
             what = decision.action if decision.action != "allow" else f"would {decision.would}"
+            what = "to review" if decision.review and what in ("would allow", "mask") else what
             reasons.append(f"{decision.place}: {what} by {decision.layer} ({decision.why})")
     return reasons
 

@@ -180,6 +180,9 @@ def train(
 class ClassifierGuard:
     """A head of a light classifier as a guard; its threshold is the head's own unless the layer names another."""
 
+    # In a stream, a sentence is scored with about a window of what came before it.
+    reach = WINDOW
+
     def __init__(self, classifier: LightClassifier, head: str | None = None, category: str = "") -> None:
         self.classifier = classifier
         self.head = classifier.head(head)

@@ -91,12 +91,12 @@ def deepen(
     parts = {name: [e for e in examples if e.part == name] for name in ("train", "dev", "test", "outside", "dropped")}
     say(f"rows: {', '.join(f'{name} {len(rows):,}' for name, rows in parts.items())}")
     notes = {"trained_on": len(parts["train"]), "settings": {**asdict(settings), "start": settings.start.name}}
-    if _is_there(out, light, notes):
-        say(f"{out} was trained with these settings on these rows: measuring it")
-        cascade = Cascade(light, Encoder(out), Cascade.tasks_in(out, light))
+    if _is_there(out, notes):
+        say(f"{out} was trained with these settings on these rows: joining and measuring it")
     else:
-        cascade = learnt(parts["train"], parts["dev"], light, settings, out, false_positives, say, notes)
-        say("trained; measuring")
+        _network(parts["train"], settings, out, say, notes)
+        say("trained; joining and measuring")
+    cascade = joined(parts["dev"], light, out, false_positives)
     report: dict[str, Any] = {
         "rows": {name: len(rows) for name, rows in parts.items()},
         "target_false_positives": false_positives,
@@ -112,14 +112,13 @@ def deepen(
     return report
 
 
-def _is_there(out: Path, light: LightClassifier, notes: dict[str, Any]) -> bool:
-    """Whether a run of the same settings and rows has come to its end here before."""
+def _is_there(out: Path, notes: dict[str, Any]) -> bool:
+    """Whether a training of the same settings and rows has come to its end here before."""
     try:
         about = json.loads((out / "encoder.json").read_text(encoding="utf-8"))
-        joined = json.loads((out / "cascade.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return joined.get("light") == light.digest and all(about.get(key) == value for key, value in notes.items())
+    return all(about.get(key) == value for key, value in notes.items())
 
 
 def _folds(
@@ -146,12 +145,20 @@ def learnt(
     out: Path,
     false_positives: float,
     say: Say,
-    notes: dict[str, Any] | None = None,
 ) -> Cascade:
-    """The encoder trained, exported into `out`, and joined with the light stage on the dev part."""
-    (out / "cascade.json").unlink(missing_ok=True)
+    """The encoder trained and exported into `out`, and joined with the light stage on the dev part."""
+    _network(train, settings, out, say, {})
+    return joined(dev, light, out, false_positives)
+
+
+def _network(train: Sequence[Example], settings: Settings, out: Path, say: Say, notes: dict[str, Any]) -> None:
+    (out / "encoder.json").unlink(missing_ok=True)
     model, tokenizer = trained(train, settings, say)
-    write_encoder(out, model, tokenizer, notes or {})
+    write_encoder(out, model, tokenizer, notes)
+
+
+def joined(dev: Sequence[Example], light: LightClassifier, out: Path, false_positives: float) -> Cascade:
+    """The light stage and the encoder in `out` joined on the dev part, by what they say when they run."""
     bare = Cascade(light, Encoder(out), ())
     outputs = read_by(bare, [e.text for e in dev])
     heads = ([h.name for h in light.heads], bare.encoder.heads)

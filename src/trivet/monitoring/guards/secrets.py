@@ -169,14 +169,18 @@ def _decodes(token: str) -> bool:
         return False
 
 
+REACH = 512
+
+
 class Secrets:
     """A guard that finds secrets. `Secrets(kinds=["AWS_ACCESS_KEY", "PASSWORD"])` looks for those only.
 
-    Its `reach` is the longest finding, so a stream is held back by as much: without PRIVATE_KEY and JWT some 500 characters.
+    In a stream a key is known by its beginning: what is longer than `reach` is followed to its end (see windows.py).
     """
 
     threshold = 0.5
     cheap = True
+    lookahead = 96
 
     def __init__(self, kinds: Iterable[str] = KINDS) -> None:
         self.kinds = tuple(dict.fromkeys(kinds))
@@ -184,7 +188,7 @@ class Secrets:
             if kind not in KINDS:
                 raise ConfigError(f"no kind of secret {kind!r}; known: {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
         self._finder = _finder(self.kinds)
-        self.reach = self._finder.reach
+        self.reach = min(REACH, self._finder.reach)
         self.digest = digest_of(["secrets-1", self.kinds])
 
     async def judge(self, conversation: Conversation, about: Goal | Probe | None = None) -> Verdict:

@@ -148,7 +148,9 @@ def _outcome(exchange: Exchange) -> str:
     if exchange.error:
         return "error"
     strongest = {d.action for d in exchange.decisions}
-    return "masked" if "mask" in strongest else "flagged" if "flag" in strongest else "allowed"
+    if any(d.review for d in exchange.decisions) or strongest & {"review", "flag"}:
+        return "flagged"
+    return "masked" if strongest & {"mask", "rewrite"} else "allowed"
 
 
 def _short(text: str, length: int = 160) -> str:
