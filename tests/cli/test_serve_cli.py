@@ -25,7 +25,10 @@ from trivet.monitoring.policy import Policy
 
 @contextmanager
 def process(home: Path, *words: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    command = [sys.executable, "-m", "trivet.cli.main", "serve", "--port", "0", "--home", str(home), *words]
+    policy = home / "policy.yaml"
+    policy.write_text("name: none\nlayers: []\n")
+    command = [sys.executable, "-m", "trivet.cli.main", "serve", "--port", "0", "--home", str(home)]
+    command += ["--policy", str(policy), *words]
     env = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
     assert running.stdout is not None
@@ -56,7 +59,9 @@ def test_beyond_loopback_only_with_keys(tmp_path: Path) -> None:
 
 
 def test_workers_are_for_models_elsewhere(tmp_path: Path) -> None:
-    assert "once for each" in refused(tmp_path, "--workers", "2", "--port", "0")
+    (tmp_path / "policy.yaml").write_text("name: none\nlayers: []\n")
+    words = ("--workers", "2", "--port", "0", "--policy", str(tmp_path / "policy.yaml"))
+    assert "once for each" in refused(tmp_path, *words)
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])

@@ -14,12 +14,14 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from wires import until
 
 from trivet.core.errors import Blocked, StoreError, TargetError, UserError
 from trivet.core.events import Alert, Complaint, Event, Exchange, Review
 from trivet.core.messages import Conversation, Message, Sampling
 from trivet.core.models.scripted import Scripted
 from trivet.core.store.events import Store
+from trivet.core.store.spool import Spool
 from trivet.core.verdicts import Verdict
 from trivet.monitoring.gateway.app import build_app
 from trivet.monitoring.gateway.serve import Serving
@@ -74,9 +76,8 @@ class Broken:
             raise StoreError("disk full")
         return self.store.add(events)
 
-    def add_now(self, events: Iterable[Event]) -> bool:
-        self.add(events)
-        return True
+    def add_lines(self, events: Iterable[tuple[Event, bytes]]) -> int:
+        return self.add(event for event, _ in events)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)
@@ -254,7 +255,9 @@ def test_json_is_mended_where_that_is_possible(store: Store) -> None:
     assert exchange.decisions[1].why.startswith("mended") and len(model.seen) == 1
 
 
-@pytest.mark.parametrize(("second", "status"), [('{"a": 1}', 200), ("no again", 400), ('{"b": "brew the poison"}', 400)])
+@pytest.mark.parametrize(
+    ("second", "status"), [('{"a": 1}', 200), ("no again", 400), ('{"b": "brew the poison"}', 400)]
+)
 def test_json_is_asked_for_once_more(store: Store, second: str, status: int) -> None:
     model = Scripted(["not at all", second, '{"never": "asked"}'])
     with served(model, store=store) as http:
@@ -398,27 +401,48 @@ def test_shadow_only_where_the_application_allows_it(store: Store) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_store_that_fails_closes_the_door(store: Store, stream: bool) -> None:
+def test_a_store_that_fails_closes_the_door_and_keeps_what_was_acknowledged(store: Store, stream: bool) -> None:
     broken = Broken(store)
     with served(Scripted("the reply"), store=broken) as http:
+        assert ask(http, stream=stream).status_code == 200, "it is in the spool"
+        until(lambda: http.get("/healthz").status_code == 503)
         response = ask(http, stream=stream)
-        assert "the reply" not in response.text and "not_recorded" in response.text
-        assert ask(http, stream=stream).status_code == 503
-        assert http.get("/healthz").status_code == 503
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "not_recorded")
+        assert "the reply" not in response.text and http.get("/readyz").status_code == 503
         broken.broken = False
+        until(lambda: http.get("/healthz").status_code == 200)
+        assert ask(http, stream=stream).status_code == 200
+    assert [e.reply for e in exchanges(store)] == ["the reply"] * 2
+    assert any("events had been refused" in e.why for e in store.events("alert") if isinstance(e, Alert))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_spool_that_fails_closes_the_door(store: Store, stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Spool, lines: list[bytes]) -> None:
+        raise StoreError("disk full")
+
+    with served(Scripted("the reply"), store=store) as http:
+        with monkeypatch.context() as patched:
+            patched.setattr(Spool, "append", full)
+            response = ask(http, stream=stream)
+            assert "the reply" not in response.text and "not_recorded" in response.text
+            assert ask(http, stream=stream).status_code == 503
+            assert http.get("/healthz").status_code == 503
         assert ask(http, stream=stream).status_code == 200
         assert http.get("/healthz").json()["recording"] == "ok"
-    assert "the reply" in [e.reply for e in exchanges(store)]
+    assert [e.reply for e in exchanges(store)] == ["the reply"]
     assert any("had been refused" in e.why for e in store.events("alert") if isinstance(e, Alert))
 
 
 def test_or_serves_and_counts(store: Store) -> None:
     broken = Broken(store)
     with served(Scripted("the reply"), store=broken, on_record_failure="open") as http:
+        assert ask(http).status_code == 200
+        until(lambda: http.get("/healthz").json()["recording"] == "failing")
         for _ in range(3):
             assert ask(http).status_code == 200
         health = http.get("/healthz")
-        assert (health.status_code, health.json()["unrecorded"], health.json()["recording"]) == (200, 3, "failing")
+        assert (health.status_code, health.json()["unrecorded"]) == (200, 3)
         broken.broken = False
 
 

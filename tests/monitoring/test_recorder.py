@@ -14,7 +14,6 @@ import pytest
 from trivet.core.errors import StoreError
 from trivet.core.events import Alert, Event
 from trivet.core.store.events import Store
-from trivet.monitoring import recorder as recorder_module
 from trivet.monitoring.recorder import Full, Recorder
 
 
@@ -121,74 +120,11 @@ def test_a_store_of_another_make_cannot_kill_the_writer() -> None:
     recorder.close()
 
 
-class Quick(Flaky):
-    """A store that can write at once, unless somebody else is writing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.busy, self.at_once = False, list[int]()
-
-    def add_now(self, events: Iterable[Event]) -> bool:
-        events = list(events)
-        if self.broken:
-            raise StoreError("disk full")
-        if self.busy:
-            return False
-        self.at_once.append(len(events))
-        self.events += events
-        return True
-
-
 def together(recorder: Recorder, *numbers: int) -> None:
     async def all_of_them() -> None:
         await asyncio.gather(*(recorder.add(alert(n)) for n in numbers))
 
     asyncio.run(all_of_them())
-
-
-def test_what_comes_in_one_pass_of_the_loop_is_one_transaction() -> None:
-    store = Quick()
-    recorder = Recorder(store).start()
-    together(recorder, *range(10))
-    together(recorder, 10)
-    assert store.at_once == [10, 1] and recorder.waiting == 0
-    together(recorder, *range(recorder_module.ON_LOOP + 1))
-    assert store.at_once == [10, 1], "many are for the thread"
-    recorder.close()
-    assert len(store.events) == 11 + recorder_module.ON_LOOP + 1
-
-
-def test_who_is_writing_is_not_waited_for_on_the_loop() -> None:
-    store = Quick()
-    store.busy = True
-    recorder = Recorder(store).start()
-    together(recorder, 1, 2)
-    recorder.close()
-    assert store.at_once == [] and len(store.events) == 2
-
-
-def test_a_slow_disk_sends_the_work_to_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder_module, "SLOW_SECONDS", -1.0)
-    store = Quick()
-    recorder = Recorder(store).start()
-    together(recorder, 1)
-    together(recorder, 2)
-    recorder.close()
-    assert store.at_once == [1] and len(store.events) == 2
-
-
-def test_a_failure_at_once_is_met_by_the_thread_and_told() -> None:
-    store = Quick()
-    store.broken = True
-    recorder = Recorder(store).start()
-    with pytest.raises(StoreError, match="disk full"):
-        together(recorder, 1)
-    store.broken = False
-    together(recorder, 2)
-    together(recorder, 3)
-    recorder.close()
-    assert store.at_once == [1], "only once the thread has seen that it works again"
-    assert any("had been refused" in e.why for e in store.events if isinstance(e, Alert))
 
 
 def test_more_than_may_wait_is_refused() -> None:

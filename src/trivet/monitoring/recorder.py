@@ -1,10 +1,8 @@
-"""The write path: many events to a transaction, nobody waits for a lock or a disk on the event loop, none is lost in silence.
+"""The write path: events go to the store from one background thread, many to a transaction, and none is lost in silence.
 
 With `durable` (the default) `add` returns when the events are in the store, and raises StoreError when they cannot be;
-then the caller knows and nothing is kept. Events of the same pass of the loop share a transaction (group commit). Where the
-store can say "not now" (`add_now`), the loop writes it itself: that takes less than waking a thread, and far less than
-waking one on a busy machine. When somebody else is writing, when it failed, or for a while after the disk was slow, the
-background thread does it, what waits meanwhile in one transaction, and wakes the loop once for all. Without `durable` `add` returns at once: a failed batch stays in
+then the caller knows and nothing is kept. What arrives while one transaction is being written shares the next (group
+commit), and a loop is woken once for all of its callers. Without `durable` `add` returns at once: a failed batch stays in
 memory and is tried again, and until it is written every further `add` raises, so that a full disk stops the gateway rather
 than the record. When writing works again, an Alert in the store says how many events had been refused.
 
@@ -17,7 +15,6 @@ import asyncio
 import logging
 import queue
 import threading
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol
@@ -28,10 +25,6 @@ from trivet.core.events import Alert, Event
 BATCH = 500
 MOST = 20_000
 RETRY_SECONDS = 0.25
-SLOW_SECONDS, AWAY_SECONDS = 0.02, 5.0
-"""A transaction on the loop that takes so long sends the next ones to the thread for so long."""
-ON_LOOP = 64
-"""Events that the loop writes at a time; more than that go to the thread."""
 _log = logging.getLogger("trivet.monitoring")
 
 
@@ -58,10 +51,7 @@ class Recorder:
         self.store, self.durable, self.most = store, durable, most
         self.failure: StoreError | None = None
         self.refused = 0
-        self._put = self._taken = self._on_loop = 0
-        self._gathered: list[_Item] = []
-        self._away_until = 0.0
-        self._now = getattr(store, "add_now", None) if durable else None
+        self._put = self._taken = 0
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
@@ -69,7 +59,7 @@ class Recorder:
     @property
     def waiting(self) -> int:
         """How many events have been handed over and not been written."""
-        return self._put - self._taken - self._on_loop
+        return self._put - self._taken
 
     def start(self) -> Recorder:
         """Start writing; after `close` it may be started again."""
@@ -90,13 +80,7 @@ class Recorder:
         loop = asyncio.get_running_loop()
         done = loop.create_future()
         self._put += len(events)
-        item = _Item(events, loop, done)
-        if self._now is None:
-            self._queue.put(item)
-        else:
-            if not self._gathered or self._gathered[0].loop is not loop:
-                loop.call_soon(self._flush, loop)
-            self._gathered.append(item)
+        self._queue.put(_Item(events, loop, done))
         await done  # a caller that is cancelled leaves its events behind: they are written all the same
 
     def leave(self, *events: Event) -> None:
@@ -109,6 +93,9 @@ class Recorder:
         self._room(1)
         if self.failure:
             await self.add(Alert(detector="recorder", why="probing after a failed write", severity="info"))
+
+    async def settled(self) -> None:
+        """For readers of the store: what was acknowledged is there."""
 
     def close(self) -> None:
         """Write what is waiting and stop. Raises StoreError when something could not be written."""
@@ -126,32 +113,6 @@ class Recorder:
             raise Full(
                 f"{self.waiting} events wait to be recorded, which is as many as may; the store is too slow for them"
             )
-
-    # On the loop
-
-    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Write what this pass of the loop has gathered, or leave it to the thread."""
-        items = [item for item in self._gathered if item.loop is loop]
-        self._gathered = [item for item in self._gathered if item.loop is not loop]
-        events = [event for item in items for event in item.events]
-        if not self._written_now(events):
-            for item in items:
-                self._queue.put(item)
-            return
-        self._on_loop += len(events)
-        _settle([item.done for item in items if item.done], None)
-
-    def _written_now(self, events: Sequence[Event]) -> bool:
-        begun = time.monotonic()
-        if self.failure or len(events) > ON_LOOP or begun < self._away_until:
-            return False
-        try:
-            done: bool = self._now(events)  # type: ignore[misc]
-        except Exception:
-            return False  # the thread meets the same fault, and knows what to do about it
-        if (end := time.monotonic()) - begun > SLOW_SECONDS:
-            self._away_until = end + AWAY_SECONDS
-        return done
 
     # The writing thread
 

@@ -39,7 +39,6 @@ class Connections:
         self._query = "?mode=ro" if readonly else ""
         self._writer: sqlite3.Connection | None = None
         self._folder: sqlite3.Connection | None = None
-        self._quick: sqlite3.Connection | None = None
         try:
             with self._explained():
                 if readonly:
@@ -77,11 +76,11 @@ class Connections:
             schema.check(connection, str(self.path), writable=False)
         self._idle.append(connection)
 
-    def _connect(self, wait: float = BUSY_SECONDS) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"file:{quote(str(self.path.absolute()))}{self._query}",
             uri=True,
-            timeout=wait,
+            timeout=BUSY_SECONDS,
             isolation_level=None,
             check_same_thread=False,
         )
@@ -168,36 +167,6 @@ class Connections:
                     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 if size > LONG_LOG:
                     connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
-
-    @contextmanager
-    def writing_now(self) -> Iterator[sqlite3.Connection | None]:
-        """A transaction if nobody else is writing at this moment, else None: for those who must not wait.
-
-        It has a connection of its own, so that neither our lock nor another process's transaction is waited for, and
-        is for one thread at a time."""
-        with self._explained():
-            self._check_open()
-            if self.readonly:
-                raise StoreError(f"the store {self.path} was opened read-only; open it for writing")
-            if self._quick is None:
-                with self._lock:
-                    self._quick = self._connect(wait=0.0)
-                self._quick.execute("PRAGMA synchronous = NORMAL")
-                self._quick.execute("PRAGMA wal_autocheckpoint = 0")
-            try:
-                self._quick.execute(_OUTER[0])
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                    raise
-                yield None
-                return
-            try:
-                yield self._quick
-                self._quick.execute(_OUTER[1])
-            except BaseException:
-                with suppress(sqlite3.OperationalError):
-                    self._quick.execute("ROLLBACK")
-                raise
 
     def close(self) -> None:
         with self._lock:

@@ -21,6 +21,7 @@ import msgspec
 from trivet.core.errors import DataError, StoreError
 from trivet.core.events import Event, decode, encode
 from trivet.core.store.connections import Connections
+from trivet.core.store.spool import Spool, left_behind
 
 FILE = "trivet.db"
 """The store's file within a home folder."""
@@ -43,7 +44,14 @@ class Store:
     @classmethod
     def open(cls, path: str | Path, *, readonly: bool = False) -> Self:
         """Opens or makes the store at `path`. Raises StoreError where that cannot be, for instance for a newer schema."""
-        return cls(Connections(Path(path), readonly=readonly))
+        store = cls(Connections(Path(path), readonly=readonly))
+        if not readonly:
+            try:
+                store._take_in()
+            except BaseException:
+                store.close()
+                raise
+        return store
 
     @property
     def path(self) -> Path:
@@ -76,16 +84,28 @@ class Store:
         with self._connections.writing() as connection:
             return sum(connection.execute(*statement).rowcount for statement in _inserts(rows))
 
-    def add_now(self, events: Iterable[Event]) -> bool:
-        """`add`, unless somebody else is writing at this moment; says whether it was done. For one thread at a time, which
-        must not wait: a transaction of a few events takes some tens of microseconds. Keep `folding` while it is used."""
-        rows = [_row(event) for event in events]
-        with self._connections.writing_now() as connection:
-            if connection is None:
-                return False
-            for statement in _inserts(rows):
-                connection.execute(*statement)
-        return True
+    def add_lines(self, events: Iterable[tuple[Event, bytes]]) -> int:
+        """`add`, for events that have been encoded already."""
+        rows = [(event.id, event.kind, event.run, event.at, line.decode()) for event, line in events]
+        if not rows:
+            return 0
+        with self._connections.writing() as connection:
+            return sum(connection.execute(*statement).rowcount for statement in _inserts(rows))
+
+    def spool(self) -> Spool:
+        """A log of this process in front of the store, for a writer that others wait for (spool.py)."""
+        return Spool(self.path)
+
+    def _take_in(self) -> None:
+        """What processes that were killed had acknowledged and not yet stored."""
+        for left in left_behind(self.path):
+            try:
+                self.add(decode(line) for line in left.lines)
+            except msgspec.DecodeError as error:
+                raise StoreError(
+                    f"the spool {left.path} has a line that this Trivet cannot read: {error}; use the Trivet that "
+                    "wrote it, or move the file away"
+                ) from error
 
     def get(self, id: str) -> Event | None:
         with self._connections.reading() as connection:

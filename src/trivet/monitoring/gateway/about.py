@@ -172,6 +172,8 @@ def _reports(gateway: Gateway, store: Store) -> Handler:
         """Users complain about an exchange by the id in its `x-trivet-exchange` header."""
         gateway.admitted(call, "chat")
         report: ReportRequest = parsed(await call.body(gateway.settings.max_body_bytes), ReportRequest)
+        if gateway.recorder:
+            await gateway.recorder.settled()
         about = await asyncio.to_thread(store.get, report.exchange)
         if not isinstance(about, Exchange):
             message = "There is no such exchange; give the id of the header x-trivet-exchange."

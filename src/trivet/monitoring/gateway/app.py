@@ -30,7 +30,7 @@ from trivet.monitoring.gateway.routes import FORMATS, speaking
 from trivet.monitoring.gateway.settings import Settings
 from trivet.monitoring.gateway.wire import Refused
 from trivet.monitoring.policy import Policy
-from trivet.monitoring.recorder import Recorder
+from trivet.monitoring.spooled import recorder_for
 
 Handler = Callable[[Call], Awaitable[None]]
 _log = logging.getLogger("trivet.monitoring")
@@ -53,7 +53,7 @@ def build_app(
     application does. `share` is this worker's part of the keys' limits."""
     settings = settings or Settings()
     most = settings.max_waiting_events
-    recorder = Recorder(store, durable=settings.durable, most=most) if store else None
+    recorder = recorder_for(store, durable=settings.durable, most=most) if store else None
     policies: Policies = One(policy) if isinstance(policy, Policy) else policy
     secret = pseudonym_key or secrets.token_bytes(32)
     models = {name: speaking(upstream) for name, upstream in _upstreams(model, model_name, settings).items()}
@@ -126,6 +126,8 @@ class App:
             )
             raise Refused(404, where)
         about.console_key(self.gateway, call)
+        if self.gateway.recorder:
+            await self.gateway.recorder.settled()
         await self._console(scope, receive, send)
 
     async def _life(self, receive: Any, send: Any) -> None:

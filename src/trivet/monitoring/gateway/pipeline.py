@@ -38,6 +38,7 @@ from trivet.monitoring.gateway.upstream import retry_after
 from trivet.monitoring.gateway.wire import Refused
 from trivet.monitoring.policy import Checked, Policy
 from trivet.monitoring.recorder import Full, Recorder
+from trivet.monitoring.spooled import Spooled
 
 _log = logging.getLogger("trivet.monitoring")
 _NOTHING = Piece("", "assistant", ())
@@ -76,7 +77,7 @@ class Gateway:
         self,
         models: Mapping[str, Upstream],
         policies: Policies,
-        recorder: Recorder | None,
+        recorder: Recorder | Spooled | None,
         settings: Settings,
         secret: bytes,
         *,

@@ -1,0 +1,218 @@
+"""What is in the spool is not lost, is stored once, and does not grow without end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trivet.core.errors import StoreError
+from trivet.core.events import Alert, encode
+from trivet.core.store import connections
+from trivet.core.store import spool as module
+from trivet.core.store.events import Store
+from trivet.core.store.spool import Spool, folder_of, left_behind
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "t.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with Store.open(path) as store:
+        yield store
+
+
+def alert(n: int, why: str = "") -> Alert:
+    return Alert(id=str(n), detector="test", why=why)
+
+
+def line(n: int) -> bytes:
+    return encode(alert(n))
+
+
+def ids(store: Store) -> list[str]:
+    return [event.id for event in store.events()]
+
+
+KILLED = """
+import os, signal, sys
+from trivet.core.events import Alert, encode
+from trivet.core.store.spool import Spool
+spool = Spool(__import__("pathlib").Path(sys.argv[1]))
+spool.append([encode(Alert(id=str(n), detector="test", why="")) for n in range(3)])
+os.write(spool._file.handle, b'{"id": "cut sh')
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_had_acknowledged_is_taken_in_once(path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, timeout=60)
+    (file,) = folder_of(path).glob("*.jsonl")
+    again = file.read_bytes()
+    for _ in range(2):
+        with Store.open(path) as store:
+            assert ids(store) == ["0", "1", "2"]
+        assert not folder_of(path).exists()
+        folder_of(path).mkdir()
+        file.write_bytes(again)  # a crash between storing and removing
+    with Store.open(path, readonly=True) as fixed:
+        assert fixed.count() == 3 and file.exists(), "a reader takes nothing in"
+
+
+def test_a_process_that_is_alive_keeps_its_own(path: Path) -> None:
+    spool = Spool(path)
+    spool.append([line(1)])
+    with Store.open(path) as store:
+        assert ids(store) == []
+    spool.close(done=False)
+    with Store.open(path) as store:
+        assert ids(store) == ["1"]
+
+
+def test_what_is_stored_is_thrown_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONG", 100)
+    spool = Spool(path)
+    for n in range(10):
+        spool.append([line(n)])
+
+    def sizes() -> list[int]:
+        return sorted(file.stat().st_size for file in spool.folder.glob("*"))
+
+    assert len(sizes()) > 3
+    spool.stored(9)
+    assert sizes()[-1] <= 100 + 2 * len(line(9))
+    spool.stored(10)
+    assert sizes() == [0]
+    spool.append([line(11)])
+    assert sizes() == [len(line(11)) + 1]
+    spool.close(done=True)
+    assert not spool.folder.exists()
+
+
+def test_a_disk_that_fills_in_the_middle_of_a_line_leaves_no_half_of_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(path)
+    spool.append([line(1)])
+    real, room = os.write, [10, 0]
+
+    def full(handle: int, data: bytes) -> int:
+        if not room:
+            return real(handle, data)
+        if not (left := room.pop(0)):
+            raise OSError(28, "No space left on device")
+        return real(handle, data[:left])
+
+    monkeypatch.setattr(module.os, "write", full)
+    with pytest.raises(StoreError, match="No space left"):
+        spool.append([line(2), line(3)])
+    spool.append([line(4)])
+    assert spool.appended == 2
+    spool.close(done=False)
+    with Store.open(path) as store:
+        assert ids(store) == ["1", "4"]
+
+
+def test_who_is_taken_for_gone_before_he_had_the_lock_begins_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, thieves = module.fcntl.flock, [True]
+
+    def late(handle: int, how: int) -> None:
+        if how == module.fcntl.LOCK_EX and thieves.pop():
+            thieves.append(False)
+            assert [left.lines for left in left_behind(path)] == [[]]
+        real(handle, how)
+
+    monkeypatch.setattr(module.fcntl, "flock", late)
+    spool = Spool(path)
+    spool.append([line(1)])
+    assert spool._file.path.exists()
+    spool.close(done=True)
+
+
+def test_a_folder_that_another_has_just_removed_is_made_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, times = os.open, [True]
+
+    def gone(place: Path, *how: int) -> int:
+        if times:
+            times.clear()
+            folder_of(path).rmdir()
+        return real(place, *how)
+
+    monkeypatch.setattr(module.os, "open", gone)
+    Spool(path).close(done=True)
+    assert not times
+
+
+def test_places_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "t.db-spool").write_text("")
+    with pytest.raises(StoreError, match="check its folder"):
+        Spool(tmp_path / "t.db")
+    assert list(left_behind(tmp_path / "t.db")) == []
+    gone = folder_of(tmp_path / "u.db")
+    gone.mkdir()
+    (gone / "1-a.jsonl").symlink_to(gone / "nowhere")
+    assert list(left_behind(tmp_path / "u.db")) == [], "another process has just taken it in"
+
+
+def test_a_line_of_another_trivet_stops_the_door_and_is_not_thrown_away(path: Path) -> None:
+    folder_of(path).mkdir()
+    file = folder_of(path) / "1-a.jsonl"
+    file.write_bytes(b'{"kind": "future", "id": "x"}\n')
+    with pytest.raises(StoreError, match="cannot read"):
+        Store.open(path)
+    assert file.exists()
+
+
+def test_a_file_that_another_has_taken_in_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder_of(path).mkdir()
+    file = folder_of(path) / "1-a.jsonl"
+    file.write_bytes(line(1) + b"\n")
+    real = module.fcntl.flock
+
+    def taken(handle: int, how: int) -> None:
+        real(handle, how)
+        file.unlink()
+
+    monkeypatch.setattr(module.fcntl, "flock", taken)
+    assert list(left_behind(path)) == []
+
+
+# The store's part
+
+
+def test_lines_are_stored_like_events(store: Store) -> None:
+    pairs = [(alert(n), line(n)) for n in range(700)]
+    assert store.add_lines(pairs) == 700 and store.add_lines(pairs[:3]) == 0 and store.add_lines([]) == 0
+    assert store.add([alert(n) for n in range(690, 710)]) == 10
+    assert ids(store) == [str(n) for n in range(710)]
+
+
+def test_the_log_is_folded_in_by_another_thread(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "FOLD_SECONDS", 0.001)
+    monkeypatch.setattr(connections, "LONG_LOG", 1 << 20)
+    end = store.folding()
+    before, look = store.path.stat().st_size, threading.Event()
+    for n in range(3000):
+        store.add([alert(n, "x" * 4000)])
+    for _ in range(1000):
+        if store.path.stat().st_size > before + (8 << 20):
+            break
+        look.wait(0.01)
+    assert store.path.stat().st_size > before + (8 << 20), "most of it is in the file although the log was never closed"
+    end()
+    assert not [thread for thread in threading.enumerate() if thread.name == "trivet-store"] and store.count() == 3000
+
+
+def test_folding_may_end_after_the_store(path: Path) -> None:
+    store = Store.open(path)
+    end = store.folding()
+    store.close()
+    end()
