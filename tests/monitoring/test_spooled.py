@@ -160,10 +160,17 @@ def test_a_spool_that_fails_is_told_and_tried_again(store: Store, monkeypatch: p
         recorder.close()
 
 
-def test_more_than_may_wait_is_refused(store: Store) -> None:
+def test_more_than_may_wait_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Spooled(store, most=0).start()
     with pytest.raises(Full, match="too slow"):
         together(recorder, 1)
+    recorder.close()
+    monkeypatch.setattr(module, "MOST_BYTES", 10)
+    monkeypatch.setattr(module, "GATHER_SECONDS", 60.0)
+    recorder = Spooled(store).start()
+    together(recorder, 1)
+    with pytest.raises(Full, match="1 events wait"):
+        together(recorder, 2)
     recorder.close()
 
 

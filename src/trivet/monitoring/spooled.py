@@ -28,7 +28,9 @@ from trivet.core.store.spool import POSSIBLE, Spool
 from trivet.monitoring.recorder import MOST, RETRY_SECONDS, EventStore, Full, Recorder
 
 GATHER_SECONDS = 0.05
-BATCH = 1000
+BATCH = 256
+MOST_BYTES = 64 << 20
+"""Of events that wait, whatever their number: what memory they may take."""
 _log = logging.getLogger("trivet.monitoring")
 
 Line = tuple[Event, bytes]
@@ -63,7 +65,7 @@ class Spooled:
         self._spool: Spool | None = None
         self._gathered: list[tuple[list[Line], asyncio.Future[None]]] = []
         self._lines: deque[Line] = deque()
-        self._stored = 0
+        self._stored = self._came = self._went = 0
         self._work, self._closing = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -80,6 +82,7 @@ class Spooled:
         """Start writing; after `close` it may be started again."""
         self._spool, self._stored = self.store.spool(), 0
         self._lines.clear()
+        self._came = self._went = 0
         self._work.clear()
         self._closing.clear()
         self._thread = threading.Thread(target=self._run, name="trivet-recorder", daemon=True)
@@ -127,7 +130,7 @@ class Spooled:
         if self._behind:
             self.refused += more
             raise self._behind
-        if self.waiting + more > self.most:
+        if self.waiting + more > self.most or self._came - self._went > MOST_BYTES:
             raise Full(
                 f"{self.waiting} events wait to be stored, which is as many as may; the store is too slow for them"
             )
@@ -160,6 +163,7 @@ class Spooled:
             self._shut = error
             raise
         self._lines.extend(lines)
+        self._came += sum(len(line) for _, line in lines)
         if self._shut:
             self._shut, self.refused = None, 0
         if not self._work.is_set():
@@ -218,6 +222,7 @@ class Spooled:
             return False
         for _ in batch:
             self._lines.popleft()
+        self._went += sum(len(line) for _, line in batch)
         self._stored += len(batch)
         if self._spool is not None:
             self._spool.stored(self._stored)

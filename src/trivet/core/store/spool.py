@@ -30,7 +30,7 @@ except ModuleNotFoundError:  # pragma: no cover
     fcntl = None  # type: ignore[assignment]
 
 POSSIBLE = fcntl is not None
-LONG = 32 << 20
+LONG = 8 << 20
 """A file of so many bytes is followed by a new one, so that what the store has can be thrown away."""
 
 
@@ -45,7 +45,8 @@ def folder_of(store: Path) -> Path:
 
 
 class Spool:
-    """A file that one process appends to. `append` and `stored` may be called from different threads."""
+    """A file that one process appends to. `append` and `stored` may be called from different threads: whatever waits for
+    the disk (making a file, removing one) is done by the thread of `stored`, and the other finds it done."""
 
     def __init__(self, store: Path) -> None:
         self.store, self.folder = store, folder_of(store)
@@ -53,6 +54,7 @@ class Spool:
         self._lock = threading.Lock()
         self._full: deque[tuple[int, _File]] = deque()
         self._file = self._fresh()
+        self._next: _File | None = self._fresh()
         self._size = 0
 
     def append(self, lines: list[bytes]) -> None:
@@ -71,22 +73,26 @@ class Spool:
                 ) from error
             self._size += len(data)
             self.appended += len(lines)
-            if self._size > LONG:
+            if self._size > LONG and self._next:
                 self._full.append((self.appended, self._file))
-                self._file, self._size = self._fresh(), 0
+                self._file, self._size, self._next = self._next, 0, None
 
     def stored(self, count: int) -> None:
         """The first `count` lines that were ever appended are in the store: their files are of no more use."""
         with self._lock:
+            done = []
             while self._full and self._full[0][0] <= count:
-                _remove(self._full.popleft()[1])
-            if count == self.appended and self._size:
-                os.ftruncate(self._file.handle, 0)
-                self._size = 0
+                done.append(self._full.popleft()[1])
+        for file in done:
+            _remove(file)
+        if self._next is None:
+            self._next = self._fresh()
 
     def close(self, *, done: bool) -> None:
         """The end. The file stays, for the next who opens the store, unless all of it is `done`."""
         with self._lock:
+            if self._next:
+                _remove(self._next)
             for file in (*(file for _, file in self._full), self._file):
                 if done:
                     _remove(file)
