@@ -24,9 +24,9 @@ from trivet.core.messages import Conversation
 from trivet.core.store.events import open_home
 from trivet.core.verdicts import Decision
 from trivet.monitoring.guards.classifier import SHIPPED, LightClassifier
-from trivet.monitoring.guards.corpus import Example, load
-from trivet.monitoring.guards.figures import auprc, auroc, measured, recall_at
-from trivet.monitoring.guards.lookalikes import lookalikes
+from trivet.monitoring.learning.corpus import Example, load
+from trivet.monitoring.learning.figures import auprc, auroc, measured, recall_at
+from trivet.monitoring.learning.lookalikes import lookalikes
 
 DATA = Path(os.environ.get("TRIVET_DATA", Path(__file__).parents[3] / "shared" / "data"))
 with_data = pytest.mark.skipif(

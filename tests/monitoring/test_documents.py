@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import pytest
 
@@ -100,8 +101,8 @@ class Sees:
 
     threshold, digest = 0.8, "sees"
 
-    def scan(self, text: str) -> Verdict:
-        return Verdict("x", 0.7 if "banana" in text else 0.0, "sees")
+    def scan_all(self, texts: Sequence[str]) -> list[Verdict]:
+        return [Verdict("x", 0.7 if "banana" in text else 0.0, "sees") for text in texts]
 
 
 def test_the_classifier_counts_from_a_lower_threshold_and_says_which_sentence() -> None:
@@ -114,8 +115,8 @@ def test_the_classifier_counts_from_a_lower_threshold_and_says_which_sentence() 
 
 def test_what_no_sentence_shows_alone_is_the_whole_text() -> None:
     class Whole(Sees):
-        def scan(self, text: str) -> Verdict:
-            return Verdict("x", 0.9 if "mill" in text and "river" in text else 0.0, "whole")
+        def scan_all(self, texts: Sequence[str]) -> list[Verdict]:
+            return [Verdict("x", 0.9 if "mill" in text and "river" in text else 0.0, "whole") for text in texts]
 
     (span,) = Documents(Whole()).scan(PLAIN).spans
     assert (span.start, span.end) == (0, len(PLAIN))
@@ -189,7 +190,8 @@ def test_settings_are_checked() -> None:
     assert Documents().digest != Documents(treatment="encode").digest
 
 
-def test_with_the_shipped_head() -> None:
-    guard = Documents.load()
+@pytest.mark.parametrize("stage", ["encoder", "light"])
+def test_with_the_shipped_heads(stage: Literal["encoder", "light"]) -> None:
+    guard = Documents.load(stage=stage)
     assert guard.scan(f"{PLAIN} {ATTACKS[0]}").score >= 0.5
     assert guard.scan(PLAIN).score < 0.5

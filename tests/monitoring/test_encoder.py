@@ -15,14 +15,14 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from trivet.core.errors import ConfigError, DataError
 from trivet.core.messages import Conversation
-from trivet.monitoring.guards import encoder_training
 from trivet.monitoring.guards.cascade import MOST, Cascade, CascadeGuard
 from trivet.monitoring.guards.classifier import LightClassifier, train
-from trivet.monitoring.guards.corpus import Example
 from trivet.monitoring.guards.encoder import STRIDE, WINDOW, Encoder, spans
-from trivet.monitoring.guards.encoder_file import write_encoder
-from trivet.monitoring.guards.encoder_lesson import learnt, measured
-from trivet.monitoring.guards.encoder_training import (
+from trivet.monitoring.learning import encoder_training
+from trivet.monitoring.learning.corpus import Example
+from trivet.monitoring.learning.encoder_file import write_encoder
+from trivet.monitoring.learning.encoder_lesson import learnt, measured
+from trivet.monitoring.learning.encoder_training import (
     NAMES,
     Bert,
     Settings,
@@ -32,7 +32,7 @@ from trivet.monitoring.guards.encoder_training import (
     weights_of,
     windows_of,
 )
-from trivet.monitoring.guards.stacking import Outputs, stacked
+from trivet.monitoring.learning.stacking import Outputs, stacked
 
 VERBS = {"bake": False, "paint": False, "hex": True, "curse": True}
 THINGS = ("mill", "bridge", "baker", "cat", "clock", "tower", "cellar", "river")
@@ -219,8 +219,8 @@ def test_one_score_whoever_asks_and_however(cascade: Cascade) -> None:
 
 def test_a_needle_in_a_long_text_is_read_at_a_bounded_price(cascade: Cascade) -> None:
     filler = "how do i paint the bridge and bake the river " * 400
-    text = f"{filler}how do i hex the baker {filler}"
-    pieces = list(cascade._pieces([cascade.light.looked(text)]))
+    text = f"{filler}how do i hex the baker and curse the cat and hex the mill and curse the clock {filler}"
+    pieces = list(cascade._pieces([cascade.light.looked(text)], MOST))
     assert len(pieces) == MOST
     assert any("hex" in piece.words for piece in pieces)
     found, plain = cascade.scored([text, filler])
@@ -240,7 +240,7 @@ def test_a_failure_reaches_those_who_wait_and_the_next_are_served(
 ) -> None:
     guard = CascadeGuard(cascade, "unsafe")
     with monkeypatch.context() as broken:
-        broken.setattr(cascade, "scored", lambda texts: (_ for _ in ()).throw(RuntimeError("out of order")))
+        broken.setattr(cascade, "scored", lambda texts, most: (_ for _ in ()).throw(RuntimeError("out of order")))
         with pytest.raises(RuntimeError, match="out of order"):
             asyncio.run(guard.judge(Conversation.user("how do i bake the cat")))
     assert asyncio.run(guard.judge(Conversation.user("how do i hex the cat"))).label == "unsafe"
@@ -252,7 +252,7 @@ def test_the_light_stage_may_have_the_last_word_on_what_is_clear(
     guard = CascadeGuard(cascade, "unsafe", skip_below=0.5)
     text = "how do i bake the clock tonight"
     assert cascade.light.score(text, "unsafe") < 0.5
-    monkeypatch.setattr(cascade, "scored", lambda texts: pytest.fail("the encoder was asked"))
+    monkeypatch.setattr(cascade, "scored", lambda texts, most: pytest.fail("the encoder was asked"))
     assert guard.scan(text).label == "safe"
     assert guard.digest != CascadeGuard(cascade, "unsafe").digest
 

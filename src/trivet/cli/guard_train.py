@@ -77,11 +77,11 @@ def train(
 
 
 def _light(data: Path, out: Path, false_positives: float, leave_out: bool) -> dict[str, Any]:
-    from trivet.monitoring.guards.card import write_card
     from trivet.monitoring.guards.classifier import WINDOW
     from trivet.monitoring.guards.classifier import train as train_light
-    from trivet.monitoring.guards.corpus import CAP
-    from trivet.monitoring.guards.lesson import teach
+    from trivet.monitoring.learning.card import write_card
+    from trivet.monitoring.learning.corpus import CAP
+    from trivet.monitoring.learning.lesson import teach
 
     if data.is_file():
         classifier = train_light(_pairs(data), false_positives=false_positives)
@@ -101,9 +101,9 @@ def _encoder(
     data: Path, out: Path, start: Path, light: Path | None, epochs: int, false_positives: float, leave_out: bool
 ) -> dict[str, Any]:
     from trivet.monitoring.guards.classifier import SHIPPED, LightClassifier
-    from trivet.monitoring.guards.encoder_card import write_encoder_card
-    from trivet.monitoring.guards.encoder_lesson import deepen
-    from trivet.monitoring.guards.encoder_training import Settings
+    from trivet.monitoring.learning.encoder_card import write_encoder_card
+    from trivet.monitoring.learning.encoder_lesson import deepen
+    from trivet.monitoring.learning.encoder_training import Settings
 
     classifier = LightClassifier.load(light or SHIPPED)
     report = deepen(
@@ -143,9 +143,9 @@ def evaluate(data: Path, weights: Path | None, json_path: Path | None) -> None:
     """
     from trivet.monitoring.guards.cascade import Cascade
     from trivet.monitoring.guards.classifier import SHIPPED, LightClassifier
-    from trivet.monitoring.guards.corpus import Example, load
-    from trivet.monitoring.guards.encoder_lesson import measured as measured_task
-    from trivet.monitoring.guards.figures import measured
+    from trivet.monitoring.learning.corpus import Example, load
+    from trivet.monitoring.learning.encoder_lesson import measured as measured_task
+    from trivet.monitoring.learning.figures import measured
 
     report: dict[str, Any]
     if data.is_file() or (weights and weights.is_file()):

@@ -25,6 +25,7 @@ PACKAGED = Path(__file__).parent / "policies"
 _HERE = "trivet.monitoring.guards"
 GUARDS: dict[str, str] = {
     "blocklist": f"{_HERE}.blocklist:Blocklist",
+    "cascade": f"{_HERE}.cascade:CascadeGuard.load",
     "classifier": f"{_HERE}.classifier:ClassifierGuard.load",
     "documents": f"{_HERE}.documents:Documents.load",
     "format": f"{_HERE}.format:JsonFormat",

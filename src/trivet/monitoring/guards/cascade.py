@@ -5,10 +5,11 @@
 
 Per task the score is a logistic function of both stages' outputs (stacking, Wolpert 1992), fitted on rows that neither
 stage was trained on, with a threshold for a stated share of false alarms. The light stage sees every view and window of
-a text, and chooses what the encoder reads: the text as typed, the most suspicious other view, and of a long text the
-MOST windows that look worst to it, the first and the last among them; so a long text has a bounded price, and what was
-not read twice was read once. A guard may leave to the light stage what it finds clear (`skip_below`): cheaper, and what
-that costs is in the card.
+a text, and chooses what the encoder reads: the beginning of the text as typed, and of the rest, and of the view that looks
+worst, the windows that look clearly worse than it, MOST together; so a long text has a bounded price, and what was not
+read twice was read once. On the dev part this found as much as reading everything, and more injections, since every window
+more is one more chance of a false alarm. A guard may leave to the light stage what it finds clear
+(`skip_below`): cheaper, and what only the encoder would have seen is missed.
 
 Not covered: see classifier.py and encoder.py, and their cards, for what both stages miss.
 """
@@ -33,14 +34,15 @@ from trivet.core.hazards import Goal, Probe
 from trivet.core.messages import Conversation, digest_of
 from trivet.core.verdicts import Span, Verdict
 from trivet.monitoring.guards.classifier import SHIPPED as LIGHT
-from trivet.monitoring.guards.classifier import LightClassifier, Look
+from trivet.monitoring.guards.classifier import WORSE, LightClassifier, Look
 from trivet.monitoring.guards.encoder import SHIPPED as ENCODER
 from trivet.monitoring.guards.encoder import Deep, Encoder, Piece
 from trivet.monitoring.guards.encoder import loaded as loaded_encoder
 from trivet.monitoring.guards.shared import newest
 
 FORMAT = 1
-MOST = 8
+MOST = 2
+MOST_OF_DOCUMENTS = 4
 REMEMBERED = 4096
 
 
@@ -70,7 +72,7 @@ class Cascade:
 
     def __init__(self, light: LightClassifier, encoder: Encoder, tasks: Sequence[Task]) -> None:
         self.light, self.encoder, self.tasks = light, encoder, tuple(tasks)
-        self._known: OrderedDict[str, Scored] = OrderedDict()
+        self._known: OrderedDict[tuple[str, int], Scored] = OrderedDict()
         self._lock = threading.Lock()
         self._batcher: Batcher | None = None
 
@@ -110,7 +112,7 @@ class Cascade:
     @cached_property
     def digest(self) -> str:
         tasks = [[t.name, t.light, t.encoder, t.bias] for t in self.tasks]
-        return digest_of(["cascade", FORMAT, MOST, self.light.digest, self.encoder.digest, tasks])
+        return digest_of(["cascade", FORMAT, self.light.digest, self.encoder.digest, tasks])
 
     @property
     def batcher(self) -> Batcher:
@@ -120,46 +122,47 @@ class Cascade:
                 self._batcher = Batcher(self)
             return self._batcher
 
-    def scores(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+    def scores(self, texts: Sequence[str], most: int = MOST) -> dict[str, np.ndarray]:
         """[texts] probabilities per task."""
-        found = self.scored(texts)
+        found = self.scored(texts, most)
         return {t.name: np.array([s.probabilities[t.name] for s in found]) for t in self.tasks}
 
-    def scored(self, texts: Sequence[str]) -> list[Scored]:
+    def scored(self, texts: Sequence[str], most: int = MOST) -> list[Scored]:
         """Every text read by both stages, the newest remembered: a conversation sends its old turns again."""
         with self._lock:
-            found = {text: self._known[text] for text in texts if text in self._known}
+            found = {text: self._known[text, most] for text in texts if (text, most) in self._known}
         fresh = [text for text in dict.fromkeys(texts) if text not in found]
         if fresh:
-            found |= dict(zip(fresh, self._read(fresh), strict=True))
+            found |= zip(
+                fresh, (self._scored(look.logits, deep) for look, deep in self.outputs(fresh, most)), strict=True
+            )
             with self._lock:
-                for text in fresh:
-                    if len(text) <= 8192:
-                        self._known[text] = found[text]
+                self._known |= {(text, most): found[text] for text in fresh if len(text) <= 8192}
                 while len(self._known) > REMEMBERED:
                     self._known.popitem(last=False)
         return [found[text] for text in texts]
 
-    def _read(self, texts: Sequence[str]) -> list[Scored]:
-        return [self._scored(look.logits, deep) for look, deep in self.outputs(texts)]
-
-    def outputs(self, texts: Sequence[str]) -> list[tuple[Look, Deep]]:
+    def outputs(self, texts: Sequence[str], most: int = MOST) -> list[tuple[Look, Deep]]:
         """What the two stages say of each text, before they are joined."""
         looked = [self.light.looked(text) for text in texts]
-        return list(zip(looked, self.encoder.read(list(self._pieces(looked)), len(texts)), strict=True))
+        return list(zip(looked, self.encoder.read(list(self._pieces(looked, most)), len(texts)), strict=True))
 
-    def _pieces(self, looked: Sequence[Look]) -> Iterator[Piece]:
+    def _pieces(self, looked: Sequence[Look], most: int) -> Iterator[Piece]:
         """What the encoder reads of each text."""
         for number, look in enumerate(looked):
-            pieces = [p for view in look.views for p in self.encoder.pieces(view, number)]
-            yield from pieces if len(pieces) <= MOST else self._worst(pieces)
+            first, *others = (p for view in look.views for p in self.encoder.pieces(view, number))
+            yield first
+            if others:
+                yield from self._worse(first, others)[: most - 1]
 
-    def _worst(self, pieces: list[Piece]) -> list[Piece]:
-        """The first, the last, and those between that look worst to the light stage."""
-        between = pieces[1:-1]
-        badness = np.array([self.light.raw(piece.words.lower()).max() for piece in between])
-        chosen = sorted(np.argsort(-badness, kind="stable")[: MOST - 2])
-        return [pieces[0], *(between[i] for i in chosen), pieces[-1]]
+    def _worse(self, first: Piece, others: Sequence[Piece]) -> list[Piece]:
+        """The windows that look clearly worse to the light stage than the first one, the worst first."""
+        limit = self._badness(first) + WORSE
+        looked = sorted(((self._badness(piece), -at) for at, piece in enumerate(others)), reverse=True)
+        return [others[-at] for badness, at in looked if badness > limit]
+
+    def _badness(self, piece: Piece) -> float:
+        return float(self.light.logits(piece.words.lower()).max())
 
     def _scored(self, light: np.ndarray, deep: Deep) -> Scored:
         chances, worst = {}, {}
@@ -179,12 +182,12 @@ class Batcher:
 
     def __init__(self, cascade: Cascade) -> None:
         self._cascade = cascade
-        self._queue: queue.SimpleQueue[tuple[str, Future[Scored]]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[str, int, Future[Scored]]] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="trivet-cascade", daemon=True).start()
 
-    async def scored(self, text: str) -> Scored:
+    async def scored(self, text: str, most: int = MOST) -> Scored:
         done: Future[Scored] = Future()
-        self._queue.put((text, done))
+        self._queue.put((text, most, done))
         return await asyncio.wrap_future(done)
 
     def _run(self) -> None:
@@ -195,15 +198,20 @@ class Batcher:
                     batch.append(self._queue.get_nowait())
                 except queue.Empty:
                     break
-            waiting = [(text, done) for text, done in batch if done.set_running_or_notify_cancel()]
-            try:
-                for (_, done), scored in zip(waiting, self._cascade.scored([t for t, _ in waiting]), strict=True):
-                    done.set_result(scored)
-            except Exception as error:
-                # Whatever went wrong belongs to the requests that wait; the thread must go on for the next.
-                for _, done in waiting:
-                    if not done.done():
-                        done.set_exception(error)
+            waiting = [(text, most, done) for text, most, done in batch if done.set_running_or_notify_cancel()]
+            for most in {most for _, most, _ in waiting}:
+                self._serve([(text, done) for text, wanted, done in waiting if wanted == most], most)
+
+    def _serve(self, waiting: Sequence[tuple[str, Future[Scored]]], most: int) -> None:
+        try:
+            found = self._cascade.scored([text for text, _ in waiting], most)
+        except Exception as error:
+            # Whatever went wrong belongs to the requests that wait; the thread must go on for the next.
+            for _, done in waiting:
+                done.set_exception(error)
+            return
+        for (_, done), scored in zip(waiting, found, strict=True):
+            done.set_result(scored)
 
 
 class CascadeGuard:
@@ -213,12 +221,16 @@ class CascadeGuard:
     # A stream is judged by stretches of about this many characters; a window of the encoder holds about 500.
     reach = 480
 
-    def __init__(self, cascade: Cascade, task: str, category: str = "", skip_below: float = 0.0) -> None:
+    def __init__(
+        self, cascade: Cascade, task: str, category: str = "", skip_below: float = 0.0, most: int = MOST
+    ) -> None:
+        if most < 1:
+            raise ConfigError(f"most is {most}; the encoder must read at least one window")
         if not 0 <= skip_below < 1:
             raise ConfigError(f"skip_below is {skip_below}; it must be at least 0 and below 1")
         self.cascade, self.task, self.category, self.skip_below = cascade, cascade.task(task), category, skip_below
-        self.threshold = self.task.threshold
-        self.digest = digest_of([cascade.digest, task, skip_below])
+        self.threshold, self.most = self.task.threshold, most
+        self.digest = digest_of([cascade.digest, task, skip_below, most])
 
     @classmethod
     def load(
@@ -226,25 +238,33 @@ class CascadeGuard:
         task: str,
         category: str = "",
         skip_below: float = 0.0,
+        most: int = MOST,
         light: str | Path = "shipped",
         encoder: str | Path = "shipped",
     ) -> CascadeGuard:
         if (str(light), str(encoder)) == ("shipped", "shipped"):
-            return cls(Cascade.shipped(), task, category, skip_below)
+            return cls(Cascade.shipped(), task, category, skip_below, most)
         paths = (LIGHT if str(light) == "shipped" else light, ENCODER if str(encoder) == "shipped" else encoder)
-        return cls(Cascade.load(*paths), task, category, skip_below)
+        return cls(Cascade.load(*paths), task, category, skip_below, most)
 
     async def judge(self, conversation: Conversation, about: Goal | Probe | None = None) -> Verdict:
         return (await self.scan_many([newest(conversation)]))[0]
 
     def scan(self, text: str) -> Verdict:
-        return self._settled(text) or self._verdict(self.cascade.scored([text])[0])
+        return self.scan_all([text])[0]
+
+    def scan_all(self, texts: Sequence[str]) -> list[Verdict]:
+        """Several texts, read together."""
+        settled = [self._settled(text) for text in texts]
+        doubtful = [text for text, done in zip(texts, settled, strict=True) if done is None]
+        deep = iter(self.cascade.scored(doubtful, self.most) if doubtful else ())
+        return [done or self._verdict(next(deep)) for done in settled]
 
     async def scan_many(self, texts: Sequence[str]) -> list[Verdict]:
         """Several texts, read together with those of other requests."""
 
         async def verdict(text: str) -> Verdict:
-            return self._settled(text) or self._verdict(await self.cascade.batcher.scored(text))
+            return self._settled(text) or self._verdict(await self.cascade.batcher.scored(text, self.most))
 
         return await asyncio.gather(*(verdict(text) for text in texts))
 

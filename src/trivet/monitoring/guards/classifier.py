@@ -14,7 +14,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -33,6 +33,8 @@ from trivet.monitoring.text import View, read
 FORMAT = 1
 SHIPPED = Path(__file__).parents[1] / "weights" / "light.npz"
 WINDOW, STRIDE = 480, 240
+# By how much, in logits, another view must look worse than the text as typed to be worth a second stage's reading.
+WORSE = 1.0
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,18 @@ class LightClassifier:
     def looked(self, text: str) -> Look:
         """Every view and window of a text scored; and which other view looks worse than the text as typed does."""
         reading = read(text)
-        slopes, offsets = np.array([h.slope for h in self.heads]), np.array([h.offset for h in self.heads])
         scored = [(view, self._worst(view)) for view in reading]
         plain = scored[0][1]
-        highest = np.max([raw for _, raw in scored], axis=0)
         other = max(scored[1:], key=lambda pair: float((pair[1] - plain).max()), default=None)
-        worse = () if other is None or (other[1] <= plain).all() else (other[0],)
-        return Look(slopes * highest + offsets, (reading.clean, *worse))
+        worse = () if other is None or (other[1] - plain).max() < WORSE else (other[0],)
+        return Look(np.max([logits for _, logits in scored], axis=0), (reading.clean, *worse))
 
     def _worst(self, view: View) -> np.ndarray:
-        return np.max([self.raw(view.text[start:end]) for start, end in windows(len(view.text))], axis=0)
+        return np.max([self.logits(view.text[start:end]) for start, end in windows(len(view.text))], axis=0)
+
+    def logits(self, piece: str) -> np.ndarray:
+        """Calibrated scores of one piece of text as it stands, before the logistic curve."""
+        return np.array([h.slope for h in self.heads]) * self.raw(piece) + np.array([h.offset for h in self.heads])
 
     def raw(self, piece: str) -> np.ndarray:
         """Uncalibrated scores of one piece of text as it stands."""
@@ -168,7 +172,7 @@ def train(
 ) -> LightClassifier:
     """A one-head classifier from (text, bad) pairs. A quarter of the texts, drawn by their hash, is kept back to
     calibrate it and to set the threshold at which at most `false_positives` of the good ones are flagged."""
-    from trivet.monitoring.guards.training import Row, fit
+    from trivet.monitoring.learning.training import Row, fit
 
     parts: dict[bool, list[Row]] = {True: [], False: []}
     for text, bad in rows:
@@ -201,6 +205,9 @@ class ClassifierGuard:
         score = self.classifier.score(text, self.head.name)
         label = self.head.name if score >= self.threshold else "safe"
         return Verdict(label, score, "classifier", self.category, f"{self.head.name} {score:.3f}")
+
+    def scan_all(self, texts: Sequence[str]) -> list[Verdict]:
+        return [self.scan(text) for text in texts]
 
 
 @lru_cache(maxsize=8)

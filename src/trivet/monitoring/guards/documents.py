@@ -47,7 +47,7 @@ class Scores(Protocol):
     threshold: float
     digest: str
 
-    def scan(self, text: str) -> Verdict: ...
+    def scan_all(self, texts: Sequence[str]) -> list[Verdict]: ...
 
 
 class Sentence(NamedTuple):
@@ -92,13 +92,21 @@ class Documents:
         treatment: Treatment = "strip",
         strictness: float = 0.8,
         explain: bool = True,
+        stage: Literal["encoder", "light"] = "encoder",
     ) -> Documents:
-        """With the light classifier's injection head; `weights: null` for the rules alone."""
+        """With the injection task of the cascade, or with `stage: light` a light classifier's head alone (`weights`: a
+        file); `weights: null` for the rules alone."""
         if weights is None:
             return cls(None, treatment, strictness, explain)
-        from trivet.monitoring.guards.classifier import ClassifierGuard
+        if stage not in ("encoder", "light"):
+            raise ConfigError(f"stage is {stage!r}; it can be encoder, light")
+        if stage == "light" or str(weights) != "shipped":
+            from trivet.monitoring.guards.classifier import ClassifierGuard
 
-        return cls(ClassifierGuard.load(weights, head=head), treatment, strictness, explain)
+            return cls(ClassifierGuard.load(weights, head=head), treatment, strictness, explain)
+        from trivet.monitoring.guards.cascade import MOST_OF_DOCUMENTS, CascadeGuard
+
+        return cls(CascadeGuard.load(head, most=MOST_OF_DOCUMENTS), treatment, strictness, explain)
 
     async def judge(self, conversation: Conversation, about: Goal | Probe | None = None) -> Verdict:
         return await aside(self.scan, newest(conversation))
@@ -132,10 +140,10 @@ class Documents:
         ]
         if self.classifier is None or not found:
             return found
-        whole = self._seen(text)
+        (whole,) = self._seen([text])
         if whole < self.threshold:
             return found
-        one_by_one = [self._seen(text[s.start : s.end]) for s in found[:MOST]]
+        one_by_one = self._seen([text[s.start : s.end] for s in found[:MOST]])
         both = [
             s._replace(score=1 - (1 - s.score) * (1 - seen))
             for s, seen in zip(found, [*one_by_one, *[0.0] * (len(found) - len(one_by_one))], strict=True)
@@ -144,10 +152,11 @@ class Documents:
             return [Sentence(0, len(text), whole)]
         return both
 
-    def _seen(self, text: str) -> float:
-        """The classifier's probability, bent so that one half is where it counts for documents."""
+    def _seen(self, texts: Sequence[str]) -> list[float]:
+        """The classifier's probabilities, bent so that one half is where they count for documents."""
         assert self.classifier is not None
-        return bent(self.classifier.scan(text).score, self.strictness * self.classifier.threshold)
+        limit = self.strictness * self.classifier.threshold
+        return [bent(verdict.score, limit) for verdict in self.classifier.scan_all(texts)]
 
 
 def bent(probability: float, threshold: float) -> float:

@@ -31,6 +31,8 @@ SHIPPED = Path(__file__).parents[1] / "weights" / "encoder"
 FORMAT = 1
 WINDOW, STRIDE = 128, 96
 BATCH_TOKENS = 2048
+THREADS = "TRIVET_ENCODER_THREADS"
+"""The environment variable that says how many cores one process may use for the encoder; else up to four."""
 
 
 class Piece(NamedTuple):
@@ -69,7 +71,7 @@ class Encoder:
             raise DataError(f"{folder} has the format {self.about.get('format')!r}, this version reads {FORMAT}")
         self.heads: tuple[str, ...] = tuple(self.about["heads"])
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or max(1, min(4, os.cpu_count() or 1))
+        options.intra_op_num_threads = threads or int(os.environ.get(THREADS) or min(4, os.cpu_count() or 1))
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(self._bytes, options, providers=["CPUExecutionProvider"])
         self._first, self._last = (self._tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]"))

@@ -9,18 +9,24 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from concurrent.futures import Future, ProcessPoolExecutor
+from functools import lru_cache
+from itertools import chain, islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from trivet.core.errors import DataError
 from trivet.core.messages import Conversation, Message, Role
 from trivet.core.verdicts import Place
-from trivet.monitoring.guards.cascade import Cascade
+from trivet.monitoring.guards.cascade import MOST, MOST_OF_DOCUMENTS, Cascade
+from trivet.monitoring.guards.encoder import THREADS
 from trivet.monitoring.policy import Policy
 
-ROWS = 256
+ROWS = 128
 
 
 class Kind(NamedTuple):
@@ -57,15 +63,44 @@ def texts_of(path: Path, fields: tuple[str, ...]) -> Iterator[str]:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def scored(texts: Iterable[str], kind: Kind, cascade: Cascade, policy: Policy) -> Iterator[dict[str, Any]]:
-    """One row per text, in order: `score`, `flagged`, and the `layer` that decided (empty where none did)."""
+def scored(texts: Iterable[str], kind: Kind, policy: str, workers: int) -> Iterator[dict[str, Any]]:
+    """One row per text, in order: `score`, `flagged`, and the `layer` that decided (empty where none did).
+
+    More than one batch is dealt to `workers` processes, one core each: the reading of a text is Python's and holds a core."""
+    batches = iter(lambda: list(islice(waiting, ROWS)), [])
     waiting = iter(texts)
-    while batch := list(islice(waiting, ROWS)):
-        # Both stages read the whole batch at once; the policy's own layers then find the answers remembered.
-        found = cascade.scored(batch)
-        layers = asyncio.run(_decided(batch, kind, policy))
-        for one, layer in zip(found, layers, strict=True):
-            yield {"score": round(one.probabilities[kind.task], 6), "flagged": bool(layer), "layer": layer}
+    first, second = next(batches, []), next(batches, [])
+    if not second or workers < 2:
+        for batch in chain([first, second], batches):
+            yield from _batch(batch, kind, policy)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_core) as pool:
+        under_way: deque[Future[list[dict[str, Any]]]] = deque()
+        for batch in chain([first, second], batches):
+            under_way.append(pool.submit(_batch, batch, kind, policy))
+            if len(under_way) > 2 * workers:
+                yield from under_way.popleft().result()
+        for done in under_way:
+            yield from done.result()
+
+
+def _one_core() -> None:
+    os.environ[THREADS] = "1"
+
+
+def _batch(texts: list[str], kind: Kind, policy: str) -> list[dict[str, Any]]:
+    """Both stages read the whole batch at once; the policy's own layers then find the answers remembered."""
+    found = Cascade.shipped().scored(texts, MOST_OF_DOCUMENTS if kind.role == "tool" else MOST)
+    layers = asyncio.run(_decided(texts, kind, _policy(policy)))
+    return [
+        {"score": round(one.probabilities[kind.task], 6), "flagged": bool(layer), "layer": layer}
+        for one, layer in zip(found, layers, strict=True)
+    ]
+
+
+@lru_cache(maxsize=1)
+def _policy(source: str) -> Policy:
+    return Policy.load(source)
 
 
 async def _decided(texts: list[str], kind: Kind, policy: Policy) -> list[str]:

@@ -19,7 +19,7 @@ import json
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from trivet.core.errors import DataError
-from trivet.monitoring.guards.corpus import HEADS, KINDS, Example
+from trivet.monitoring.guards.encoder import STRIDE, WINDOW, spans
+from trivet.monitoring.learning.corpus import HEADS, KINDS, Example
 from trivet.monitoring.text import read
 
 NAMES = (*HEADS, *KINDS)
@@ -50,8 +51,8 @@ class Settings:
     dropout: float = 0.1
     kinds_weight: float = 0.25
     heaviest: float = 12.0
-    window: int = 128
-    stride: int = 96
+    window: int = WINDOW
+    stride: int = STRIDE
     windows_per_row: int = 3
     rows_per_source: int = 1200
     seed: int = 0
@@ -181,15 +182,6 @@ def windows_of(examples: Sequence[Example], tokenizer: Tokenizer, settings: Sett
             mine.append(Window(row, (first, *tokens.ids[start:end], last), here))
         found.append(mine)
     return found
-
-
-def spans(length: int, window: int, stride: int) -> Iterator[tuple[int, int]]:
-    """Overlapping stretches that cover `length` tokens; the last ends at the end."""
-    start = 0
-    while start + window < length:
-        yield start, start + window
-        start += stride
-    yield max(0, min(start, length - window)), length
 
 
 def weights_of(examples: Sequence[Example], settings: Settings) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trivet.monitoring.guards.card import rate, sources_table, table
+from trivet.monitoring.learning.card import rate, sources_table, table
 
 _HEAD = """# The encoder, and the cascade
 
@@ -31,8 +31,8 @@ about accounts, languages other than English (it has seen insults in Chinese and
 - `toxic` follows labels that count plain swearing and that are known to be biased against African American English
   (davidson_tweets); it is a poor judge of who is hurt.
 - Requests that merely mention weapons, drugs or attacks are its commonest false alarms: rows `over_refusal`.
-- A sentence planted in a long text is found by windows of {window} tokens; of a text with more than {most} windows the encoder reads
-  those that look worst to the light stage.
+- Of a long text the encoder reads the first window of {window} tokens and those that look clearly worse to the light stage, {most}
+  together (of a document {most_of_documents}); what only the encoder would have seen elsewhere is missed.
 
 ## Data and licences
 {rows} rows of the public data under `--data` (prompts_safety, jailbreak, injection, over_refusal, toxicity, benign), split by
@@ -44,7 +44,7 @@ encoder learns on train, the joint scores and thresholds on dev, with the eight-
 """
 
 
-def encoder_card(report: Mapping[str, Any], window: int, most: int) -> str:
+def encoder_card(report: Mapping[str, Any], window: int, most: tuple[int, int]) -> str:
     """The card as Markdown. Rates are in per cent with 95 % Wilson intervals."""
     counts = report["rows"]
     settings = ", ".join(f"{key} {value}" for key, value in report["settings"].items())
@@ -52,7 +52,8 @@ def encoder_card(report: Mapping[str, Any], window: int, most: int) -> str:
         _HEAD.format(
             target=f"{report['target_false_positives']:.1%}",
             window=window,
-            most=most,
+            most=most[0],
+            most_of_documents=most[1],
             rows=f"{sum(counts.values()):,}",
             split=", ".join(f"{name} {count:,}" for name, count in counts.items()),
             settings=settings,
@@ -80,10 +81,10 @@ def encoder_card(report: Mapping[str, Any], window: int, most: int) -> str:
 
 
 def write_encoder_card(path: Path, report: Mapping[str, Any]) -> None:
-    from trivet.monitoring.guards.cascade import MOST
+    from trivet.monitoring.guards.cascade import MOST, MOST_OF_DOCUMENTS
     from trivet.monitoring.guards.encoder import WINDOW
 
-    path.write_text(encoder_card(report, WINDOW, MOST), encoding="utf-8")
+    path.write_text(encoder_card(report, WINDOW, (MOST, MOST_OF_DOCUMENTS)), encoding="utf-8")
 
 
 def _summary(test: Mapping[str, Any], tasks: Mapping[str, Any]) -> str:

@@ -23,10 +23,10 @@ from typing import Any, Literal
 
 from trivet.core.errors import DataError
 from trivet.core.messages import digest_of
-from trivet.monitoring.guards.contrasts import contrasts
-from trivet.monitoring.guards.lookalikes import lookalikes
-from trivet.monitoring.guards.planted import planted
-from trivet.monitoring.guards.training import Row
+from trivet.monitoring.learning.contrasts import contrasts
+from trivet.monitoring.learning.lookalikes import lookalikes
+from trivet.monitoring.learning.planted import planted
+from trivet.monitoring.learning.training import Row
 
 HEADS = ("unsafe", "jailbreak", "injection", "toxic")
 # What kind of toxicity; learnt only by the encoder.

@@ -13,9 +13,9 @@ from typing import Any
 
 from trivet.core.stats import Rate
 from trivet.monitoring.guards.classifier import LightClassifier
-from trivet.monitoring.guards.corpus import HEADS, Example, as_rows, load
-from trivet.monitoring.guards.figures import measured
-from trivet.monitoring.guards.training import fit
+from trivet.monitoring.learning.corpus import HEADS, Example, as_rows, load
+from trivet.monitoring.learning.figures import measured
+from trivet.monitoring.learning.training import fit
 
 SIZE = 1 << 18
 STRENGTH = 80.0

@@ -19,13 +19,16 @@ from scipy import optimize
 
 from trivet.core.errors import DataError
 from trivet.monitoring.guards.cascade import Task
-from trivet.monitoring.guards.corpus import HARD, Example
-from trivet.monitoring.guards.training import threshold
+from trivet.monitoring.learning.corpus import HARD, Example
+from trivet.monitoring.learning.training import threshold
 
 # A task is answered by the head of its name. Toxicity also counts what is labelled for sexism alone.
 TASKS = ("unsafe", "jailbreak", "injection", "toxic")
 BASE = 0.1
 STRENGTH = 4.0
+# Good rows of toxicity were picked for being close to insults (posts found by slurs, rewrites of insults), so a larger
+# share of them may be flagged; of ordinary requests hardly one is. No floor either: see `threshold`.
+TOLERANCE = {"toxic": 3.0}
 
 
 class Outputs(NamedTuple):
@@ -47,7 +50,6 @@ def stacked(
     heads: tuple[Sequence[str], Sequence[str]],
     task: str,
     false_positives: float,
-    hard_share: float = 2.0,
 ) -> Task:
     """The task's weights and threshold; `heads` are the names of the light and the encoder's columns."""
     known = [i for i, example in enumerate(examples) if truth(example, task) is not None]
@@ -75,7 +77,8 @@ def stacked(
     # Posts that are merely not sexist may well be toxic: they do not speak about false alarms.
     good = np.array([not b and task in examples[i].labels for i, b in zip(known, bad, strict=True)])
     hard = np.array([examples[i].source.startswith(HARD) for i in known])
-    limit = threshold(chances[good], chances[good & hard], false_positives, hard_share)
+    share = TOLERANCE.get(task, 1.0) * false_positives
+    limit = threshold(chances[good], chances[good & hard], share, floor=0.0 if task in TOLERANCE else 0.5)
     at = len(heads[0])
     return Task(
         task,

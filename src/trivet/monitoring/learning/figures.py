@@ -10,7 +10,7 @@ import numpy as np
 
 from trivet.core.stats import Rate
 from trivet.monitoring.guards.classifier import LightClassifier
-from trivet.monitoring.guards.corpus import HARD, Example
+from trivet.monitoring.learning.corpus import HARD, Example
 
 
 def auroc(scores: np.ndarray, bad: np.ndarray) -> float:
@@ -54,7 +54,7 @@ def figures_of(scores: np.ndarray, bad: np.ndarray, known: Sequence[Example], li
         "false_positives": _rate(flagged[~bad]),
         "over_refusal": _rate(flagged[~bad & hard]),
         "f1": round(f1(flagged, bad), 4),
-        "per_source": _per_source(known, flagged, bad),
+        "per_source": per_source(known, flagged, bad),
     }
     if bad.any() and not bad.all():
         figures["auroc"] = round(auroc(scores, bad), 4)
@@ -74,7 +74,7 @@ def _rate(flags: np.ndarray) -> dict[str, Any]:
     return Rate(int(flags.sum()), len(flags)).row()
 
 
-def _per_source(known: Sequence[Example], flagged: np.ndarray, bad: np.ndarray) -> list[dict[str, Any]]:
+def per_source(known: Sequence[Example], flagged: np.ndarray, bad: np.ndarray) -> list[dict[str, Any]]:
     groups: dict[tuple[str, bool, bool], list[bool]] = defaultdict(list)
     for example, flag, wrong in zip(known, flagged, bad, strict=True):
         groups[example.source, bool(wrong), example.language == "en"].append(bool(flag))

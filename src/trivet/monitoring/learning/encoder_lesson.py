@@ -21,15 +21,15 @@ import numpy as np
 
 from trivet.core.messages import digest_of
 from trivet.core.stats import Rate
-from trivet.monitoring.guards.cascade import Cascade, Task
+from trivet.monitoring.guards.cascade import MOST, MOST_OF_DOCUMENTS, Cascade, Task
 from trivet.monitoring.guards.classifier import LightClassifier
-from trivet.monitoring.guards.corpus import HARD, HEADS, Example, as_rows, load
 from trivet.monitoring.guards.encoder import Encoder
-from trivet.monitoring.guards.encoder_file import write_encoder
-from trivet.monitoring.guards.encoder_training import Settings, trained
-from trivet.monitoring.guards.figures import auroc, figures_of
-from trivet.monitoring.guards.stacking import TASKS, Outputs, stacked, truth
-from trivet.monitoring.guards.training import fit
+from trivet.monitoring.learning.corpus import HARD, HEADS, Example, as_rows, load
+from trivet.monitoring.learning.encoder_file import write_encoder
+from trivet.monitoring.learning.encoder_training import Settings, trained
+from trivet.monitoring.learning.figures import auroc, figures_of, per_source
+from trivet.monitoring.learning.stacking import TASKS, Outputs, stacked, truth
+from trivet.monitoring.learning.training import fit
 
 Say = Callable[[str], None]
 FOLDS = (
@@ -160,9 +160,9 @@ def _network(train: Sequence[Example], settings: Settings, out: Path, say: Say, 
 def joined(dev: Sequence[Example], light: LightClassifier, out: Path, false_positives: float) -> Cascade:
     """The light stage and the encoder in `out` joined on the dev part, by what they say when they run."""
     bare = Cascade(light, Encoder(out), ())
-    outputs = read_by(bare, [e.text for e in dev])
-    heads = ([h.name for h in light.heads], bare.encoder.heads)
-    tasks = [stacked(dev, outputs, heads, task, false_positives) for task in TASKS]
+    texts, heads = [e.text for e in dev], ([h.name for h in light.heads], bare.encoder.heads)
+    outputs = {most: read_by(bare, texts, most) for most in {_most(task) for task in TASKS}}
+    tasks = [stacked(dev, outputs[_most(task)], heads, task, false_positives) for task in TASKS]
     write_tasks(out, light, tasks)
     return Cascade(light, bare.encoder, tasks)
 
@@ -174,28 +174,38 @@ def write_tasks(out: Path, light: LightClassifier, tasks: Sequence[Task]) -> Non
     )
 
 
-def read_by(cascade: Cascade, texts: Sequence[str], rows: int = 256) -> Outputs:
+def _most(task: str) -> int:
+    """How many windows a task is read in: injections are looked for in documents."""
+    return MOST_OF_DOCUMENTS if task == "injection" else MOST
+
+
+def read_by(cascade: Cascade, texts: Sequence[str], most: int, rows: int = 256) -> Outputs:
     """What both stages say, exactly as the running cascade asks them."""
     light, encoder = [], []
     for start in range(0, len(texts), rows):
-        for near, far in cascade.outputs(texts[start : start + rows]):
+        for near, far in cascade.outputs(texts[start : start + rows], most):
             light.append(near.logits)
             encoder.append(far.logits)
     return Outputs(np.array(light), np.array(encoder))
 
 
 def measured(cascade: Cascade, task: str, examples: Sequence[Example]) -> dict[str, Any]:
-    """The figures of one task on the examples that speak about it."""
-    known = [e for e in examples if truth(e, task) is not None]
-    scores = scores_of(cascade, task, known)
-    return figures_of(
-        scores, np.array([truth(e, task) for e in known], dtype=bool), known, cascade.task(task).threshold
+    """The figures of one task on the examples that speak about it; what speaks about sexism alone only per source."""
+    known = [e for e in examples if task in e.labels]
+    limit = cascade.task(task).threshold
+    found = figures_of(
+        scores_of(cascade, task, known), np.array([e.labels[task] for e in known], dtype=bool), known, limit
     )
+    aside = [e for e in examples if task not in e.labels and truth(e, task) is not None]
+    if aside:
+        flagged = scores_of(cascade, task, aside) >= limit
+        found["per_source"] += per_source(aside, flagged, np.array([truth(e, task) for e in aside], dtype=bool))
+    return found
 
 
 def scores_of(cascade: Cascade, task: str, known: Sequence[Example], rows: int = 256) -> np.ndarray:
     texts = [e.text for e in known]
-    found = [cascade.scores(texts[start : start + rows])[task] for start in range(0, len(texts), rows)]
+    found = [cascade.scores(texts[start : start + rows], _most(task))[task] for start in range(0, len(texts), rows)]
     return np.concatenate(found) if found else np.zeros(0)
 
 

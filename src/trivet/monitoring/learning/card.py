@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trivet.monitoring.guards.corpus import CAP_TOXICITY
+from trivet.monitoring.learning.corpus import CAP_TOXICITY
 
 _HEAD = """# The light classifier
 

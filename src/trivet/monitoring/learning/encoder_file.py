@@ -18,7 +18,7 @@ import torch
 from tokenizers import Tokenizer
 
 from trivet.monitoring.guards.encoder import FORMAT
-from trivet.monitoring.guards.encoder_training import NAMES, Bert
+from trivet.monitoring.learning.encoder_training import NAMES, Bert
 
 OPSET = 17
 
