@@ -302,6 +302,48 @@ def test_a_request_that_cannot_be_is_explained(body: bytes, param: str | None) -
     assert error["type"] == "invalid_request_error" and error["param"] == param
 
 
+NO_SCHEMA = {"type": "object", "properties": {"a": {"type": "nonsense"}}}
+UNUSABLE: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {
+        "messages": [{"role": "user", "content": "x"}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": NO_SCHEMA}},
+    },
+    "/v1/responses": {
+        "input": "x",
+        "text": {"format": {"type": "json_schema", "name": "x", "schema": NO_SCHEMA}},
+    },
+    "/v1/messages": {
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": "x"}],
+        "output_config": {"format": {"type": "json_schema", "schema": NO_SCHEMA}},
+    },
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("route", UNUSABLE)
+def test_a_schema_that_cannot_be_used_is_the_clients_mistake(store: Store, route: str, stream: bool) -> None:
+    model = Scripted("{}")
+    with served(model, store=store) as http:
+        response = http.post(route, json={"model": "scripted", "stream": stream, **UNUSABLE[route]})
+    assert response.status_code == 400, response.text
+    answer = response.json()
+    error = answer["error"]
+    assert (error["type"], error["param"]) == ("invalid_request_error", "response_format")
+    assert "`response_format` cannot be used" in error["message"] and "nonsense" in error["message"]
+    if route == "/v1/messages":
+        assert answer["type"] == "error" and "code" not in error
+    else:
+        assert set(answer) == {"error"} and set(error) == {"message", "type", "param", "code"}
+    assert not model.seen and not list(store.events()), "neither asked nor taken for a failure of a guard"
+
+
+def test_without_a_format_guard_a_schema_is_the_models_business() -> None:
+    with served(Scripted("{}"), INPUT_ONLY) as http:
+        body = {"model": "scripted", **UNUSABLE["/v1/chat/completions"]}
+        assert http.post("/v1/chat/completions", json=body).status_code == 200
+
+
 def test_unknown_models_routes_sizes_and_headers() -> None:
     with served(Scripted("ok"), max_body_bytes=2000) as http:
         assert ask(http, model="other").json()["error"]["code"] == "model_not_found"

@@ -217,6 +217,12 @@ def test_names_are_a_plug_in_that_says_when_it_is_missing(monkeypatch: pytest.Mo
         Pii(names="magic")
 
 
+def test_reversible_is_a_setting_and_no_word() -> None:
+    assert Pii(reversible=True).reversible and not Pii().reversible
+    with pytest.raises(ConfigError, match="true or false"):
+        Pii(reversible="no")  # type: ignore[arg-type]
+
+
 def test_the_guard_says_what_and_never_the_text() -> None:
     verdict = asyncio.run(Pii().judge(Conversation.user("write to bob@example.com")))
     assert (verdict.label, verdict.score, verdict.why) == ("personal_data", 1.0, "found EMAIL_ADDRESS")
@@ -224,7 +230,7 @@ def test_the_guard_says_what_and_never_the_text() -> None:
 
 
 def test_the_digest_follows_all_that_decides() -> None:
-    guards = [Pii(), Pii(["EMAIL"]), Pii(regions=["DE"]), Pii(allow=["@a.de"]), Pii(minimum=0.6)]
+    guards = [Pii(), Pii(["EMAIL"]), Pii(regions=["DE"]), Pii(allow=["@a.de"]), Pii(minimum=0.6), Pii(reversible=True)]
     assert len({guard.digest for guard in guards}) == len(guards)
     assert Pii().digest == Pii().digest
 

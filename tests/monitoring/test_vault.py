@@ -54,6 +54,15 @@ def test_names_given_after_the_seal_stay() -> None:
     assert names.restore(reply) == "a@b.co or <EMAIL_2>"
 
 
+def test_a_seal_can_keep_only_what_was_masked_reversibly() -> None:
+    names = Placeholders()
+    text = names.mask("a@b.co", [Span(0, 6, "EMAIL")], reversible=True) + names.mask("12", [Span(0, 2, "CODE")])
+    assert names.restore(text) == "a@b.co12", "before the seal everything has a way back"
+    names.seal(every=False)
+    names.seal()
+    assert names.restore(text) == "a@b.co<CODE_1>" and dict(names.restorable()) == {"<EMAIL_1>": "a@b.co"}
+
+
 def test_a_vault_is_of_one_tenant_and_shows_nothing() -> None:
     names = Placeholders("acme")
     masked("a@b.co", names)

@@ -15,6 +15,7 @@ What a guard may say of itself, beside `async judge(conversation)`:
                 what came before it, such as classifiers. Unless said it is `reach` for cheap guards, which match
                 patterns, and 0 for others. A finding longer than it must show when it is cut off (windows.py)
     rewrite     `rewrite(text, verdict) -> str`, for layers that rewrite; or `repair(text)` with `.text` and `.faults`
+    reversible  what it masks in the input is put back in the reply (the gateway does that)
     bind        `bind(request) -> Judge | None`, for guards that look at the request to know what to check
     text_only   `scan` says all that `judge` would, so it may be asked instead, and what it said of a text remembered. So
                 it is for guards that are cheap or have a reach; others may look at the conversation, and must say it

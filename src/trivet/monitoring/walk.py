@@ -81,7 +81,9 @@ class Walk:
         """Mask or rewrite a message as the layer says; the outcome, which is another where that failed."""
         message, action = self.messages[index], outcome[0]
         if action == "mask":
-            fresh: str | None = self.names.mask(message.content, verdict.spans)
+            fresh: str | None = self.names.mask(
+                message.content, verdict.spans, reversible=bool(getattr(seat.guard, "reversible", False))
+            )
         elif action == "rewrite":
             fresh = seat.rewritten(message.content, verdict)
         else:

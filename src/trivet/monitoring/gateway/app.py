@@ -20,12 +20,13 @@ from trivet.core.errors import StoreError
 from trivet.core.protocols import Model
 from trivet.core.store.events import Store
 from trivet.monitoring.gateway import about
+from trivet.monitoring.gateway.admission import One, Policies
 from trivet.monitoring.gateway.call import Call, Gone
 from trivet.monitoring.gateway.formats.shape import Format, Upstream
 from trivet.monitoring.gateway.keys import Keyring, Scope
 from trivet.monitoring.gateway.moderation import moderate
 from trivet.monitoring.gateway.origin import OwnOrigin
-from trivet.monitoring.gateway.pipeline import Gateway, One, Policies
+from trivet.monitoring.gateway.pipeline import Gateway
 from trivet.monitoring.gateway.routes import FORMATS, speaking
 from trivet.monitoring.gateway.settings import Settings
 from trivet.monitoring.gateway.wire import Refused

@@ -1,7 +1,8 @@
 """Values that the input's masks took out, put back into the reply: the model never saw them, the user gets them.
 
-Done only where the settings say so (`restore`) or a masking layer's guard does (`reversible`), and after the output's guards: what they judge, and
-what they mask themselves, is the text with placeholders. Tool arguments are JSON, so values are escaped there.
+Done only where the settings say so (`restore`, for all of them) or a guard does (`reversible`, for its own), and after
+the output's guards: what they judge, and what they mask themselves, is the text with placeholders. Tool arguments are
+JSON, so values are escaped there.
 
 Not covered: see `guards/vault.py` for placeholders that the model changes.
 """
@@ -13,17 +14,6 @@ from typing import Any, NamedTuple
 from trivet.core.verdicts import Decision
 from trivet.monitoring.gateway.formats.shape import Field, Stream
 from trivet.monitoring.guards.vault import Placeholders, Restorer, json_escaped
-from trivet.monitoring.policy import Policy
-
-
-def reversible(policy: Policy) -> bool:
-    """Whether any layer that masks the input wants its values back in the reply."""
-    return any(
-        layer.action == "mask"
-        and layer.at("input")
-        and (getattr(layer, "reversible", False) or getattr(layer.guard, "reversible", False))
-        for layer in policy.layers
-    )
 
 
 def restored(text: str, names: Placeholders, field: Field) -> str:

@@ -32,8 +32,8 @@ class Settings:
     reask: bool = True
     """Ask once more, with what was wrong, where a reply breaks the format that the request asked for."""
     restore: bool = False
-    """Put the caller's own data, which the input's masks took out, back into the reply. A guard may say so by itself
-    (`reversible`)."""
+    """Put the caller's own data, which the input's masks took out, back into the reply. A guard may say so of its own
+    masks (`reversible`)."""
     blocked_in_band: bool = False
     """Tell of a blocked whole reply in the API's own reply (`finish_reason: content_filter`) instead of by status 400."""
     unchecked_media: bool = False

@@ -44,7 +44,8 @@ class Pii:
     `kinds` are types or the words of their placeholders (`EMAIL` is `EMAIL_ADDRESS`); `regions` the countries (`["DE",
     "FR"]`) whose national numbers are looked for and in which a phone number without a country code is read; `allow` values
     that are no secret: a whole value, or a domain (`"@example.com"`: its addresses, its pages and those of its subdomains);
-    `minimum` the score from which a finding counts; `names="presidio"` adds people and places.
+    `minimum` the score from which a finding counts; `names="presidio"` adds people and places; `reversible` puts what was
+    masked in the input back in the reply.
     """
 
     threshold = 0.5
@@ -56,14 +57,17 @@ class Pii:
         allow: Iterable[str] = (),
         minimum: float = 0.5,
         names: str | None = None,
+        reversible: bool = False,
     ) -> None:
         chosen = [_kind(name) for name in kinds]
         where = None if regions is None else _regions(regions)
         here = [k for k in KINDS if k.name in chosen and (where is None or not k.region or k.region in where)]
         if not 0 < minimum <= 1:
             raise ConfigError(f"`minimum` is a score above 0 and at most 1, not {minimum!r}; 0.5 is the default")
+        if not isinstance(reversible, bool):
+            raise ConfigError(f"`reversible` is true or false, not {reversible!r}")
         self.kinds = tuple(kind.name for kind in here)
-        self.minimum = minimum
+        self.minimum, self.reversible = minimum, reversible
         self.allow = frozenset(_plain(value) for value in allow)
         self._domains = tuple(value.lower() for value in self.allow if value.startswith("@"))
         self._finder = Finder(here, minimum, where)
@@ -72,7 +76,8 @@ class Pii:
         self.cheap = self._people is None
         self.reach = None if self._people else REACH
         self.lookahead = LOOKAHEAD
-        self.digest = digest_of(["pii-2", self.kinds, where, sorted(self.allow), minimum, names])
+        form = "pii-2-reversible" if reversible else "pii-2"
+        self.digest = digest_of([form, self.kinds, where, sorted(self.allow), minimum, names])
 
     async def judge(self, conversation: Conversation, about: Goal | Probe | None = None) -> Verdict:
         return await aside(self.scan, newest(conversation))

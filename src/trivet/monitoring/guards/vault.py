@@ -45,6 +45,7 @@ class Placeholders:
         self._values: dict[str, str] = {}
         self._counts: dict[str, int] = {}
         self._reserved: set[str] = set()
+        self._reversible: set[str] = set()
         self._sealed: frozenset[str] | None = None
 
     def __repr__(self) -> str:
@@ -66,17 +67,21 @@ class Placeholders:
         if "<" in text:
             self._reserved.update(_NAME.findall(text))
 
-    def seal(self) -> None:
-        """From now on new names are for good: `restore` knows only those given out before."""
+    def seal(self, *, every: bool = True) -> None:
+        """From now on new names are for good: `restore` knows only those given out before, and of those without `every`
+        only the ones of masks that were `reversible`."""
         if self._sealed is None:
-            self._sealed = frozenset(self._values)
+            self._sealed = frozenset(self._values if every else self._reversible)
 
-    def mask(self, text: str, spans: Sequence[Span]) -> str:
+    def mask(self, text: str, spans: Sequence[Span], *, reversible: bool = False) -> str:
         """The text with every span replaced by its name. Where spans overlap, the earlier one covers both."""
         out, at = [], 0
         for span in sorted(spans, key=lambda s: (s.start, -s.end)):
             if span.start >= at:
-                out += [text[at : span.start], self._name(span.label, text[span.start : span.end], text)]
+                name = self._name(span.label, text[span.start : span.end], text)
+                if reversible:
+                    self._reversible.add(name)
+                out += [text[at : span.start], name]
             at = max(at, span.end)
         return "".join(out) + text[at:]
 
