@@ -217,6 +217,13 @@ def test_names_are_a_plug_in_that_says_when_it_is_missing(monkeypatch: pytest.Mo
         Pii(names="magic")
 
 
+@pytest.mark.parametrize("value", ["2001:db8:85a3::8a2e:370:7334", "00:1a:2b:3c:4d:5e", "12@example.com"])
+def test_an_extension_takes_nothing_from_the_value_behind_it(value: str) -> None:
+    text = f"+44 20 7946 0958 x {value}"
+    assert [text[one.start : one.end] for one in find(text)] == ["+44 20 7946 0958", value]
+    assert masked("+44 20 7946 0958 x 2001: ask for me") == "<PHONE_1>: ask for me"
+
+
 def test_reversible_is_a_setting_and_no_word() -> None:
     assert Pii(reversible=True).reversible and not Pii().reversible
     with pytest.raises(ConfigError, match="true or false"):

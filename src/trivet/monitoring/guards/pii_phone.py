@@ -38,7 +38,9 @@ _SHAPES = tuple(
 _DIGITS_AROUND = re.compile(r"\d[.,\-/:]$", re.ASCII)
 _NANP = re.compile(r"(?:\+?1[ .-]?|001[ .-]?)?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[ .\-/])\d{3}[ .-]\d{4}")
 _DATE = re.compile(r"\d{4}[-./]\d{1,2}[-./]\d{1,2}(?!\d)|\d{1,2}[-./]\d{1,2}[-./]\d{2,4}(?!\d)")
-_EXTENSION = re.compile(r"(?: ?(?:x|ext\.?|#) ?|(?: |, ?)extension )\d{1,6}(?!\w|[ .\-/]?\d)", re.IGNORECASE | re.ASCII)
+_EXTENSION = re.compile(
+    r"(?: ?(?:x|ext\.?|#) ?|(?: |, ?)extension )\d{1,6}(?!\w|[ .\-/]?\d|[:@][\w:])", re.IGNORECASE | re.ASCII
+)
 _YEARS = re.compile(r"(?:1[89]|20)\d\d(?:[ /-]{1,3}(?:1[89]|20)\d\d)*")
 
 
