@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from trivet.core.errors import ConfigError, DataError
 from trivet.core.messages import Conversation
-from trivet.monitoring.guards.cascade import MOST, Cascade, CascadeGuard
+from trivet.monitoring.guards.cascade import MOST, Cascade, CascadeGuard, Scored
 from trivet.monitoring.guards.classifier import LightClassifier, train
 from trivet.monitoring.guards.encoder import STRIDE, WINDOW, Encoder, spans
 from trivet.monitoring.learning import encoder_training
@@ -220,8 +221,8 @@ def test_one_score_whoever_asks_and_however(cascade: Cascade) -> None:
 def test_a_needle_in_a_long_text_is_read_at_a_bounded_price(cascade: Cascade) -> None:
     filler = "how do i paint the bridge and bake the river " * 400
     text = f"{filler}how do i hex the baker and curse the cat and hex the mill and curse the clock {filler}"
-    pieces = list(cascade._pieces([cascade.light.looked(text)], MOST))
-    assert len(pieces) == MOST
+    _, pieces = cascade._chosen(0, cascade.light.looked(text), MOST)
+    assert len(pieces) <= MOST + 1
     assert any("hex" in piece.words for piece in pieces)
     found, plain = cascade.scored([text, filler])
     assert found.probabilities["unsafe"] > plain.probabilities["unsafe"]
@@ -244,6 +245,26 @@ def test_a_failure_reaches_those_who_wait_and_the_next_are_served(
         with pytest.raises(RuntimeError, match="out of order"):
             asyncio.run(guard.judge(Conversation.user("how do i bake the cat")))
     assert asyncio.run(guard.judge(Conversation.user("how do i hex the cat"))).label == "unsafe"
+
+
+def test_a_long_text_keeps_nobody_waiting(cascade: Cascade, monkeypatch: pytest.MonkeyPatch) -> None:
+    guard, free, plain = CascadeGuard(cascade, "unsafe"), threading.Event(), cascade.scored
+
+    def scored(texts: list[str], most: int) -> list[Scored]:
+        if len(texts[0]) > 8192:
+            assert free.wait(30)
+        return plain(texts, most)
+
+    monkeypatch.setattr(cascade, "scored", scored)
+
+    async def both() -> list[str]:
+        long = asyncio.ensure_future(guard.judge(Conversation.user("how do i paint the river " * 1000)))
+        short = await guard.judge(Conversation.user("how do i hex the cellar"))
+        assert not long.done()
+        free.set()
+        return [short.label, (await long).label]
+
+    assert asyncio.run(both()) == ["unsafe", "safe"]
 
 
 def test_the_light_stage_may_have_the_last_word_on_what_is_clear(

@@ -5,10 +5,11 @@
 
 Per task the score is a logistic function of both stages' outputs (stacking, Wolpert 1992), fitted on rows that neither
 stage was trained on, with a threshold for a stated share of false alarms. The light stage sees every view and window of
-a text, and chooses what the encoder reads: the beginning of the text as typed, and of the rest, and of the view that looks
-worst, the windows that look clearly worse than it, MOST together; so a long text has a bounded price, and what was not
-read twice was read once. On the dev part this found as much as reading everything, and more injections, since every window
-more is one more chance of a false alarm. A guard may leave to the light stage what it finds clear
+a text, and chooses what the encoder reads: the beginning of the text as typed; and of the rest, and of the view that looks
+worst, up to MOST - 1 windows and one sentence, where they look clearly worse than the beginning. So a
+long text has a bounded price, what was not read twice was read once, and a sentence among much padding is read alone. On
+the dev part this found as much as reading everything, and more injections, since every window more is one more chance of a
+false alarm. A guard may leave to the light stage what it finds clear
 (`skip_below`): cheaper, and what only the encoder would have seen is missed.
 
 Not covered: see classifier.py and encoder.py, and their cards, for what both stages miss.
@@ -21,10 +22,12 @@ import json
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from heapq import nlargest
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +46,8 @@ from trivet.monitoring.guards.shared import newest
 FORMAT = 1
 MOST = 2
 MOST_OF_DOCUMENTS = 4
+CLEAR = -4.0
+"""A light logit (a chance of one in fifty) up to which a piece of a longer text is not read again."""
 REMEMBERED = 4096
 
 
@@ -133,36 +138,46 @@ class Cascade:
             found = {text: self._known[text, most] for text in texts if (text, most) in self._known}
         fresh = [text for text in dict.fromkeys(texts) if text not in found]
         if fresh:
-            found |= zip(
-                fresh, (self._scored(look.logits, deep) for look, deep in self.outputs(fresh, most)), strict=True
-            )
+            found |= zip(fresh, (self._scored(*both) for both in self.outputs(fresh, most)), strict=True)
             with self._lock:
                 self._known |= {(text, most): found[text] for text in fresh if len(text) <= 8192}
                 while len(self._known) > REMEMBERED:
                     self._known.popitem(last=False)
         return [found[text] for text in texts]
 
-    def outputs(self, texts: Sequence[str], most: int = MOST) -> list[tuple[Look, Deep]]:
-        """What the two stages say of each text, before they are joined."""
-        looked = [self.light.looked(text) for text in texts]
-        return list(zip(looked, self.encoder.read(list(self._pieces(looked, most)), len(texts)), strict=True))
+    def outputs(self, texts: Sequence[str], most: int = MOST) -> list[tuple[np.ndarray, Deep]]:
+        """What the two stages say of each text, before they are joined: light logits, and the encoder's."""
+        chosen = [self._chosen(number, self.light.looked(text), most) for number, text in enumerate(texts)]
+        deep = self.encoder.read([piece for _, pieces in chosen for piece in pieces], len(texts))
+        return [(logits, far) for (logits, _), far in zip(chosen, deep, strict=True)]
 
-    def _pieces(self, looked: Sequence[Look], most: int) -> Iterator[Piece]:
-        """What the encoder reads of each text."""
-        for number, look in enumerate(looked):
-            first, *others = (p for view in look.views for p in self.encoder.pieces(view, number))
-            yield first
-            if others:
-                yield from self._worse(first, others)[: most - 1]
+    def _chosen(self, number: int, look: Look, most: int) -> tuple[np.ndarray, list[Piece]]:
+        """What the encoder reads of a text, and the light stage's logits, those on the chosen pieces among them."""
+        pieces = (piece for view in look.views for piece in self.encoder.pieces(view, number))
+        first, second = next(pieces), next(pieces, None)
+        if second is None:
+            return look.logits, [first]
+        sentences = (piece for view in look.views for piece in self.encoder.sentences(view, number))
+        worse = [*self._worse(first, chain([second], pieces), most - 1), *self._worse(first, sentences, 1)]
+        return np.max([look.logits, *(logits for _, logits in worse)], axis=0), [first, *(piece for piece, _ in worse)]
 
-    def _worse(self, first: Piece, others: Sequence[Piece]) -> list[Piece]:
-        """The windows that look clearly worse to the light stage than the first one, the worst first."""
-        limit = self._badness(first) + WORSE
-        looked = sorted(((self._badness(piece), -at) for at, piece in enumerate(others)), reverse=True)
-        return [others[-at] for badness, at in looked if badness > limit]
+    def _worse(self, first: Piece, others: Iterable[Piece], most: int) -> list[tuple[Piece, np.ndarray]]:
+        """The pieces that some head of the light stage does not find clear, and clearly worse than the first one; the worst
+        first. One by one, so that a very long text does not stand in memory as pieces."""
+        plain = self._light(first)
 
-    def _badness(self, piece: Piece) -> float:
-        return float(self.light.logits(piece.words.lower()).max())
+        def by_how_much(logits: np.ndarray) -> float:
+            return float(np.where(logits > CLEAR, logits - plain, 0.0).max())
+
+        looked = (
+            (by_how_much(logits), -at, piece, logits)
+            for at, (piece, logits) in enumerate((p, self._light(p)) for p in others)
+        )
+        worst = nlargest(most, (one for one in looked if one[0] > WORSE), key=lambda one: one[:2])
+        return [(piece, logits) for _, _, piece, logits in worst]
+
+    def _light(self, piece: Piece) -> np.ndarray:
+        return self.light.logits(piece.words.lower())
 
     def _scored(self, light: np.ndarray, deep: Deep) -> Scored:
         chances, worst = {}, {}
@@ -174,28 +189,34 @@ class Cascade:
         return Scored(chances, worst, heads)
 
 
+_Lane = queue.SimpleQueue[tuple[str, int, "Future[Scored]"]]
+
+
 class Batcher:
-    """One thread that reads for many requests: what waits while a batch runs is the next batch, so nobody waits longer
-    than one batch and a lone request waits for nothing."""
+    """Two threads that read for many requests: what waits while a batch runs is the next batch, so nobody waits longer
+    than one batch and a lone request waits for nothing. Long texts have a thread of their own, so that whoever sends one
+    keeps nobody else waiting."""
 
     LARGEST = 32
+    LONG = 8192
 
     def __init__(self, cascade: Cascade) -> None:
         self._cascade = cascade
-        self._queue: queue.SimpleQueue[tuple[str, int, Future[Scored]]] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="trivet-cascade", daemon=True).start()
+        self._lanes = (_Lane(), _Lane())
+        for lane, largest in zip(self._lanes, (self.LARGEST, 1), strict=True):
+            threading.Thread(target=self._run, args=(lane, largest), name="trivet-cascade", daemon=True).start()
 
     async def scored(self, text: str, most: int = MOST) -> Scored:
         done: Future[Scored] = Future()
-        self._queue.put((text, most, done))
+        self._lanes[len(text) > self.LONG].put((text, most, done))
         return await asyncio.wrap_future(done)
 
-    def _run(self) -> None:
+    def _run(self, lane: _Lane, largest: int) -> None:
         while True:
-            batch = [self._queue.get()]
-            while len(batch) < self.LARGEST:
+            batch = [lane.get()]
+            while len(batch) < largest:
                 try:
-                    batch.append(self._queue.get_nowait())
+                    batch.append(lane.get_nowait())
                 except queue.Empty:
                     break
             waiting = [(text, most, done) for text, most, done in batch if done.set_running_or_notify_cancel()]

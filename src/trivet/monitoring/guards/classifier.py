@@ -95,7 +95,7 @@ class LightClassifier:
         plain = scored[0][1]
         other = max(scored[1:], key=lambda pair: float((pair[1] - plain).max()), default=None)
         worse = () if other is None or (other[1] - plain).max() < WORSE else (other[0],)
-        return Look(np.max([logits for _, logits in scored], axis=0), (reading.clean, *worse))
+        return Look(np.max([logits for _, logits in scored], axis=0), (reading.folded, *worse))
 
     def _worst(self, view: View) -> np.ndarray:
         return np.max([self.logits(view.text[start:end]) for start, end in windows(len(view.text))], axis=0)

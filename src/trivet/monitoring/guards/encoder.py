@@ -4,11 +4,11 @@
     encoder.logits(["How do I reset my password?"])     # [1, heads]; the highest over the windows of each text
     encoder.vectors(["How do I reset my password?"])    # [1, 384], length one: for likeness to known attacks
 
-Texts are read clean (see text.py), tokenized, and cut into overlapping windows of WINDOW tokens; nothing is cut off.
+Texts are read folded (see text.py: lower case, look-alikes undone), tokenized, and cut into overlapping windows of WINDOW tokens; nothing is cut off.
 Windows are run in batches of like length, so that short texts do not pay for long ones.
 
 Not covered: what lies between messages rather than in one, and languages other than English (of Chinese it has seen
-insults only). See weights/ENCODER_CARD.md for figures, also on sources it never saw.
+insults only). See weights/encoder/MODEL_CARD.md for figures, also on sources it never saw.
 """
 
 from __future__ import annotations
@@ -16,20 +16,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import threading
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from trivet.core.errors import DataError
 from trivet.monitoring.text import View, read
 
+if TYPE_CHECKING:
+    from tokenizers import Encoding
+
 SHIPPED = Path(__file__).parents[1] / "weights" / "encoder"
 FORMAT = 1
 WINDOW, STRIDE = 128, 96
+SENTENCE = (40, 20)
+"""Tokens up to which a sentence is read whole, and from one stretch of a longer one to the next."""
+_SENTENCE_END = re.compile(r"[.!?:;\u2026\u3002\uff01\uff1f]+[\"')\]]*\s+|\n+")
 BATCH_TOKENS = 2048
 THREADS = "TRIVET_ENCODER_THREADS"
 """The environment variable that says how many cores one process may use for the encoder; else up to four."""
@@ -108,16 +117,27 @@ class Encoder:
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
 
     def _all(self, texts: Sequence[str]) -> list[Piece]:
-        return [piece for number, text in enumerate(texts) for piece in self.pieces(read(text).clean, number)]
+        return [piece for number, text in enumerate(texts) for piece in self.pieces(read(text).folded, number)]
 
     def pieces(self, view: View, text: int = 0) -> Iterator[Piece]:
         """The windows of one reading of a text, which the caller knows by a number."""
         tokens = self._tokenizer.encode(view.text, add_special_tokens=False)
-        ids, offsets = tokens.ids, tokens.offsets
-        for start, end in spans(len(ids), WINDOW - 2, STRIDE):
-            first, last = (offsets[start][0], offsets[end - 1][1]) if start < end else (0, 0)
-            place = view.origin(first, last) if first < last else (0, 0)
-            yield Piece(text, (self._first, *ids[start:end], self._last), view.text[first:last], *place)
+        for start, end in spans(len(tokens.ids), WINDOW - 2, STRIDE):
+            yield self._piece(view, text, tokens, start, end)
+
+    def sentences(self, view: View, text: int = 0) -> Iterator[Piece]:
+        """The sentences and lines of one reading of a text, one by one; a long one in overlapping stretches."""
+        tokens = self._tokenizer.encode(view.text, add_special_tokens=False)
+        starts = [start for start, _ in tokens.offsets]
+        edges = sorted({0, len(starts), *(bisect_left(starts, m.end()) for m in _SENTENCE_END.finditer(view.text))})
+        for low, high in pairwise(edges):
+            for start, end in spans(high - low, *SENTENCE):
+                yield self._piece(view, text, tokens, low + start, low + end)
+
+    def _piece(self, view: View, text: int, tokens: Encoding, start: int, end: int) -> Piece:
+        first, last = (tokens.offsets[start][0], tokens.offsets[end - 1][1]) if start < end else (0, 0)
+        place = view.origin(first, last) if first < last else (0, 0)
+        return Piece(text, (self._first, *tokens.ids[start:end], self._last), view.text[first:last], *place)
 
     def _run(self, pieces: Sequence[Piece]) -> Iterator[tuple[list[Piece], np.ndarray, np.ndarray]]:
         pieces = sorted(pieces, key=lambda piece: len(piece.ids))

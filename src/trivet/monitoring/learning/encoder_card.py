@@ -18,7 +18,7 @@ eight bits as ONNX and run by onnxruntime. Heads: `unsafe` (asks for harm), `jai
 `injection` (a text that was to be read gives orders to its reader's assistant), `toxic`, and kinds of toxicity: insult,
 obscene, hate, threat, sexual, violence, self_harm, sexism. Each of the four tasks below joins it with the light classifier
 (see `../MODEL_CARD.md`) by a small logistic regression; its threshold is set so that at most {target} of the good texts of the
-dev part are flagged, and at most twice that share of rows that are easily taken for bad.
+dev part are flagged, and of the rows that are easily taken for bad (`toxic`: three times that share).
 
 Meant for: the second stage of the shipped policies, on text in English. Not meant for: judging people, deciding alone
 about accounts, languages other than English (it has seen insults in Chinese and nothing bad or good in other languages).

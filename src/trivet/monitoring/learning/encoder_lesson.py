@@ -184,7 +184,7 @@ def read_by(cascade: Cascade, texts: Sequence[str], most: int, rows: int = 256) 
     light, encoder = [], []
     for start in range(0, len(texts), rows):
         for near, far in cascade.outputs(texts[start : start + rows], most):
-            light.append(near.logits)
+            light.append(near)
             encoder.append(far.logits)
     return Outputs(np.array(light), np.array(encoder))
 

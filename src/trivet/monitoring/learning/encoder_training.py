@@ -167,7 +167,7 @@ class Window:
 def windows_of(examples: Sequence[Example], tokenizer: Tokenizer, settings: Settings) -> list[list[Window]]:
     """The windows of each row: at most `window` tokens with the two special ones, overlapping."""
     first, last = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
-    views = [read(example.text).clean for example in examples]
+    views = [read(example.text).folded for example in examples]
     encoded = tokenizer.encode_batch([view.text for view in views], add_special_tokens=False)
     found = []
     for row, (example, view, tokens) in enumerate(zip(examples, views, encoded, strict=True)):

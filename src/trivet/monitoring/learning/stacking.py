@@ -78,7 +78,7 @@ def stacked(
     good = np.array([not b and task in examples[i].labels for i, b in zip(known, bad, strict=True)])
     hard = np.array([examples[i].source.startswith(HARD) for i in known])
     share = TOLERANCE.get(task, 1.0) * false_positives
-    limit = threshold(chances[good], chances[good & hard], share, floor=0.0 if task in TOLERANCE else 0.5)
+    limit = threshold(chances[good], chances[good & hard], share, 0.0 if task in TOLERANCE else 0.5, hard_share=1.0)
     at = len(heads[0])
     return Task(
         task,

@@ -152,13 +152,15 @@ def platt(scores: np.ndarray, bad: np.ndarray) -> tuple[float, float]:
     return float(slope), float(offset)
 
 
-def threshold(good: np.ndarray, hard: np.ndarray, false_positives: float, floor: float = 0.5) -> float:
+def threshold(
+    good: np.ndarray, hard: np.ndarray, false_positives: float, floor: float = 0.5, hard_share: float = 2.0
+) -> float:
     """The lowest threshold, from the floor up, at which at most the stated share of the good texts is flagged, and at
-    most twice that share of the hard ones among them.
+    most `hard_share` times that share of the hard ones among them.
 
     Not below one half: where the kept-back texts are told apart perfectly, nothing speaks for flagging doubtful ones.
     """
-    return max(floor, _cut(good, false_positives), _cut(hard, 2 * false_positives))
+    return max(floor, _cut(good, false_positives), _cut(hard, hard_share * false_positives))
 
 
 def _cut(scores: np.ndarray, share: float) -> float:
