@@ -77,15 +77,24 @@ def asked_by(layer: Layer, conversation: Conversation = TALK, **more: Any) -> li
         (("tool",), ["three"]),
         (("system", "assistant"), ["rule", "two"]),
         (("user",), ["one", "four"]),
+        (("system", "last"), ["rule", "four"]),
+        (("user", "last"), ["one", "four"]),
     ],
 )
 def test_roles(of: Any, expected: list[str]) -> None:
     assert asked_by(Layer("a", Scores(), of=of)) == expected
 
 
+@pytest.mark.parametrize("role", ["system", "assistant", "tool"])
+def test_the_last_message_whoever_speaks_it_but_a_tool(role: Any) -> None:
+    said = [] if role == "tool" else ["end"]
+    assert asked_by(Layer("a", Scores(), of=("last",)), TALK.then(Message(role, "end"))) == said
+    assert asked_by(Layer("b", Scores(), of=("last",)), Conversation((Message(role, "end"),))) == said
+
+
 def test_roles_at_the_output() -> None:
     talk = TALK.then(Message("assistant", "reply"))
-    for of, expected in ((None, ["reply"]), (("assistant",), ["reply"]), (("tool",), [])):
+    for of, expected in ((None, ["reply"]), (("assistant",), ["reply"]), (("tool",), []), (("last",), ["reply"])):
         guard = Scores()
         policy = Policy.from_parts([Layer("a", guard, of=of)])  # type: ignore[arg-type]
         asyncio.run(policy.acheck(talk, "output"))

@@ -40,6 +40,8 @@ from trivet.monitoring.guards.shared import INLINE
 
 RANK: dict[Action, int] = {"allow": 0, "flag": 1, "review": 2, "mask": 3, "rewrite": 4, "block": 5}
 LayerAction = Literal["block", "mask", "rewrite", "flag", "review"]
+Speaker = Role | Literal["last"]
+SPEAKERS: tuple[str, ...] = (*ROLES, "last")
 _log = logging.getLogger("trivet.monitoring")
 
 
@@ -61,8 +63,9 @@ class Repairs(Protocol):
 class Layer:
     """A guard in its place. `threshold` None takes the guard's own (attribute `threshold`, else 0.5).
 
-    `of` names the roles whose messages are judged; None: at the input those of users and tools, and the last message
-    whoever speaks it; at the output the last. `review_from`: scores from there up to the threshold pass and go to the
+    `of` names the roles whose messages are judged, and `last` the last message whoever speaks it but a tool, whose words
+    are for a layer that names `tool`; None: at the input those of users and tools, and the last message; at the output
+    the last. `review_from`: scores from there up to the threshold pass and go to the
     review queue. `canary`: the share of conversations for which the layer is enforced; for the rest it is in shadow. A
     layer in shadow with a canary share runs for that share only. `when`: fields of the request that must be as said
     (a pattern as of file names, or true/false for given or not), or the layer is left out.
@@ -76,7 +79,7 @@ class Layer:
     deadline_ms: float = 2000.0
     failure: Literal["closed", "open"] | None = None
     mode: Literal["enforce", "shadow"] = "enforce"
-    of: tuple[Role, ...] | None = None
+    of: tuple[Speaker, ...] | None = None
     review_from: float | None = None
     canary: float = 1.0
     when: Mapping[str, str | bool] = field(default_factory=dict)
@@ -89,7 +92,7 @@ class Layer:
                 ("action", self.action, get_args(LayerAction)),
                 ("failure", self.failure or self.on_failure, ("closed", "open")),
                 ("mode", self.mode, ("enforce", "shadow")),
-                *(("of", role, ROLES) for role in self.of or ()),
+                *(("of", role, SPEAKERS) for role in self.of or ()),
             )
             if value not in allowed
         ]
@@ -122,6 +125,10 @@ class Layer:
 
     def at(self, place: Place) -> bool:
         return self.place in (place, "both")
+
+    def judges(self, role: Role, *, last: bool) -> bool:
+        """Whether `of` speaks of a message of this role; a layer that leaves it out judges what its place says."""
+        return self.of is None or role in self.of or (last and role != "tool" and "last" in self.of)
 
     def wanted(self, request: Mapping[str, Any]) -> bool:
         """Whether the request is one that the layer's `when` speaks of."""

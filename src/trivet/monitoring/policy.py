@@ -150,7 +150,7 @@ class Policy:
             return Checked(Decision("allow", place, policy=self.version), text, names)
         *before, last = text.messages
         check = Check(
-            [seat for seat in seats if seat.layer.of is None or last.role in seat.layer.of],
+            [seat for seat in seats if seat.layer.judges(last.role, last=True)],
             names,
             tuple(before),
             place=place,
@@ -177,7 +177,7 @@ class Policy:
         names = Placeholders() if names is None else names
         names.seal()
         check = Check(
-            [seat for seat in seats if seat.layer.of is None or "assistant" in seat.layer.of],
+            [seat for seat in seats if seat.layer.judges("assistant", last=True)],
             names,
             conversation.messages,
             place=place,

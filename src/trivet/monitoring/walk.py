@@ -50,8 +50,10 @@ class Walk:
 
     async def run(self, seat: Seat) -> None:
         begun = time.perf_counter_ns()
-        of = seat.layer.of
-        judged = self._default if of is None else [i for i, m in enumerate(self.messages) if m.role in of]
+        layer, last = seat.layer, len(self.messages) - 1
+        judged = self._default
+        if layer.of is not None:
+            judged = [i for i, m in enumerate(self.messages) if layer.judges(m.role, last=i == last)]
         worst: tuple[int, float, int] | None = None
         said: dict[int, tuple[Verdict, tuple[Action, str]]] = {}
         early = await self._together(seat, judged)
