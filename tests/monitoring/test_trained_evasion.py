@@ -1,12 +1,16 @@
-"""The trained guards under the attack sets of test_evasion.py: what they flag plain, they flag in disguise."""
+"""The shipped guards under the attack sets of test_evasion.py, in streams, and where nothing is wrong."""
 
 from __future__ import annotations
 
-import pytest
+import asyncio
 
+import pytest
 from tests.monitoring.test_evasion import ATTACKS, PROSE
+
+from trivet.core.messages import Conversation, Message
 from trivet.monitoring.guards.cascade import Cascade
 from trivet.monitoring.learning.contrasts import contrasts
+from trivet.monitoring.policy import Policy
 
 # One of each kind; test_evasion.py has them all. Letters set apart without a word's edges are left out: of those the trained
 # guards find less (docs/classifiers.md).
@@ -54,3 +58,28 @@ def test_requests_in_padding_are_flagged(requests: list[str]) -> None:
 
 def test_padding_alone_is_not() -> None:
     assert not any(_flags([PROSE, PROSE * 40]))
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_no_insult_leaves_in_a_stream(size: int) -> None:
+    policy = Policy.load("default")
+    reply = "The library opens at nine. It closes at six. You are a stupid worthless idiot and everybody hates you. Bye now."
+
+    async def streamed() -> tuple[str, str]:
+        stream = policy.stream(place="output", conversation=Conversation.user("When does it open?"))
+        said = ""
+        for at in range(0, len(reply), size):
+            step = await stream.feed(reply[at : at + size])
+            said += step.release
+            if step.stopped:
+                break
+        else:
+            said += (await stream.finish()).release
+        return said, stream.decision.layer
+
+    said, layer = asyncio.run(streamed())
+    assert layer == "toxic-out" and reply.startswith(said) and "stupid" not in said
+    whole = asyncio.run(
+        policy.acheck(Conversation.user("When does it open?").then(Message("assistant", reply)), "output")
+    )
+    assert whole.decision.layer == "toxic-out" and whole.blocked

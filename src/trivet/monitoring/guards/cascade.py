@@ -12,7 +12,8 @@ the dev part this found as much as reading everything, and more injections, sinc
 false alarm. A guard may leave to the light stage what it finds clear
 (`skip_below`): cheaper, and what only the encoder would have seen is missed.
 
-Not covered: see classifier.py and encoder.py, and their cards, for what both stages miss.
+Not covered: see classifier.py and encoder.py, and their cards, for what both stages miss. A batch is quantised by its own
+largest values, so a score may differ by a few hundredths with the company it is read in; what was read is remembered.
 """
 
 from __future__ import annotations
