@@ -119,6 +119,42 @@ def test_messages_keep_their_roles_and_parts(guard: Guard) -> None:
     assert SEEN[0]["messages"][1:] == messages[1:]
 
 
+def test_a_role_is_honoured_in_lists_only(guard: Guard) -> None:
+    users = Guard(Policy.from_parts([Layer("words", WORDS, place="input", of=("user",))]))
+    with users:
+        app = GuardedApp(INNER, users, ROUTES)
+        for role in ("assistant", "system", "robot", 3, ["user"]):
+            assert post(app, "/say", {"prompt": "brew the poison", "role": role}).status_code == 400
+        for role, status in (("assistant", 200), ("robot", 400), (None, 400), ({}, 400)):
+            messages = [{"role": role, "content": "brew the poison"}, {"role": "user", "content": "hello"}]
+            assert post(app, "/chat", {"messages": messages}).status_code == status
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["brew the poison"],
+        {"text": "brew the poison"},
+        [["brew the poison"]],
+        [{"text": ["brew the poison"]}],
+        [{"content": "brew the poison"}],
+        [{"type": "tool_result", "content": "brew the poison"}],
+        [{"text": "hello"}, "brew the poison"],
+    ],
+)
+def test_a_value_that_is_not_fully_read_is_refused(guard: Guard, value: Any) -> None:
+    answer = post(GuardedApp(INNER, guard, ROUTES), "/say", {"prompt": value})
+    assert answer.status_code == 400 and SEEN == []
+    assert "'prompt'" in answer.json()["error"]["message"] and answer.json()["error"]["code"] == "unreadable"
+
+
+@pytest.mark.parametrize("messages", ["brew the poison", ["brew the poison"], [["brew the poison"]]])
+def test_a_path_that_cannot_be_followed_is_refused(guard: Guard, messages: Any) -> None:
+    answer = post(GuardedApp(INNER, guard, ROUTES), "/chat", {"messages": messages})
+    assert answer.status_code == 400 and "'messages.*.content'" in answer.json()["error"]["message"] and SEEN == []
+    assert post(GuardedApp(INNER, guard, ROUTES), "/in", b'"brew the poison"').status_code == 400
+
+
 def test_plain_text_streams(guard: Guard) -> None:
     app = GuardedApp(INNER, guard, ROUTES)
     answer = post(app, "/text/a", {"prompt": "x"})

@@ -59,6 +59,19 @@ def test_a_broken_file_leaves_the_last_good_keys_in_force(ring: Keyring, caplog:
         Keyring(ring.path)
 
 
+@pytest.mark.parametrize("broken", [b'[{"id": "half', b"", b"\xff\xfe"])
+def test_a_first_file_that_cannot_be_read_lets_nobody_in(ring: Keyring, broken: bytes) -> None:
+    assert not ring.asks()
+    ring.path.write_bytes(broken)
+    assert ring.asks() and ring.find("tv-0123456789-x") is None
+    ring.path.unlink()
+    assert ring.asks()  # gone again: it may have held keys
+    ring.path.write_text("[]")
+    assert not ring.asks()
+    token, key = ring.create("app")
+    assert ring.asks() and ring.find(token) == key
+
+
 def test_scopes_must_be_known(ring: Keyring) -> None:
     with pytest.raises(UserError, match="chat, embeddings"):
         ring.create("app", scopes=["root"])  # type: ignore[list-item]

@@ -4,16 +4,18 @@
     app.add_middleware(GuardedApp, guard=guard, routes={"/chat": Fields(["messages.*.content"], ["choices.*.text"])})
 
 A route is a path or a pattern as of file names (`/chat/*`). `Fields` says where in the bodies the texts stand: keys joined by dots, `*` for every item of a list or every value of an
-object. A text beside a key `role` is a message of that role; others are the user's. What the policy masks or rewrites is
+object. A text beside a key `role` in an entry of a list is a message of that role; others are the user's, whatever keys stand
+beside them. What the policy masks or rewrites is
 changed in place, everything else stays as it was; a block is a 400 with an error object, and the application never sees
 a blocked request. A plain-text stream (`text/plain`) is checked as it comes.
 
-On a guarded route nothing passes unread: a request that is no JSON, names a key twice, or is larger than `most` bytes is refused, and so
+On a guarded route nothing passes unread: a request that is no JSON, names a key twice, is larger than `most` bytes, or holds at a
+place something else than a text (a string, or a list of parts with `text` and of images and the like) is refused, and so
 is an answer that cannot be read (compressed, of another media type, larger than `most`) where a layer could stop it.
 `unread="pass"` lets such answers through. Errors of the application (status 400 and above) pass as they are.
 
 Not covered: web sockets, forms and multipart bodies, server-sent events of the application's own making (the gateway
-knows those of the model APIs), query strings and headers.
+knows those of the model APIs), query strings and headers; images and files, and keys of a part beside its `text`.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+_OTHER_MEDIA = ("image", "image_url", "input_image", "audio", "input_audio", "video", "video_url", "file", "input_file")
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,13 @@ class GuardedApp:
             raise _Refused(
                 400, "The body is not plain JSON, and only that can be checked here.", "invalid_json"
             ) from error
+        for path in fields.asks:
+            if _unread(data, path.split(".")):
+                raise _Refused(
+                    400,
+                    f"What stands at {path!r} cannot be checked; it must be a string or a list of parts with `text`.",
+                    "unreadable",
+                )
         places = list(_texts(data, fields.asks))
         if not places:
             return None, body
@@ -225,10 +235,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _texts(data: Any, paths: Iterable[str], role: Role = "user") -> Iterator[_Place]:
     """Every text at the paths, in the order of the paths. A text is a string, or a list of parts with `text`."""
     for path in paths:
-        for holder, key in _at(data, path.split(".")):
+        for holder, key, listed in _at(data, path.split(".")):
             value = holder[key]
-            whose = holder.get("role", role) if isinstance(holder, dict) else role
-            whose = cast(Role, whose if whose in ROLES else role)
+            said = holder.get("role", role) if listed and isinstance(holder, dict) else role
+            whose = cast(Role, said if isinstance(said, str) and said in ROLES else role)
             if isinstance(value, str):
                 yield _Place(holder, key, value, whose)
             elif isinstance(value, list):
@@ -237,8 +247,32 @@ def _texts(data: Any, paths: Iterable[str], role: Role = "user") -> Iterator[_Pl
                         yield _Place(part, "text", part["text"], whose)
 
 
-def _at(data: Any, keys: Sequence[str]) -> Iterator[tuple[Any, Any]]:
-    """Every (holder, key) that a path leads to; what is not there is nowhere."""
+def _unread(data: Any, keys: Sequence[str]) -> bool:
+    """Whether words stand at a path, or where it cannot be followed, that `_texts` does not read."""
+    if not keys:
+        return not _readable(data)
+    first, rest = keys[0], keys[1:]
+    if isinstance(data, list):
+        return any(_unread(item, rest) for item in data) if first == "*" else bool(data)
+    if isinstance(data, dict):
+        found = list(data.values()) if first == "*" else [data[first]] if first in data else []
+        return any(_unread(item, rest) for item in found)
+    return isinstance(data, str)
+
+
+def _readable(value: Any) -> bool:
+    """A list of parts, or no list and no object. Numbers and such say nothing; a part of another medium is not read."""
+    if isinstance(value, list):
+        return all(
+            isinstance(part, dict)
+            and (isinstance(part["text"], str) if "text" in part else part.get("type") in _OTHER_MEDIA)
+            for part in value
+        )
+    return not isinstance(value, dict)
+
+
+def _at(data: Any, keys: Sequence[str], listed: bool = False) -> Iterator[tuple[Any, Any, bool]]:
+    """Every (holder, key, whether the holder is an entry of a list) that a path leads to; what is not there is nowhere."""
     first, rest = keys[0], keys[1:]
     if isinstance(data, list):
         found: list[Any] = [*range(len(data))] if first == "*" else []
@@ -248,9 +282,9 @@ def _at(data: Any, keys: Sequence[str]) -> Iterator[tuple[Any, Any]]:
         return
     for key in found:
         if rest:
-            yield from _at(data[key], rest)
+            yield from _at(data[key], rest, isinstance(data, list))
         else:
-            yield data, key
+            yield data, key, listed
 
 
 def _put(data: Any, places: Sequence[_Place], talk: Conversation, body: bytes) -> bytes:

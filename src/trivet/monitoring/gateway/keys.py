@@ -4,7 +4,7 @@ A key is `tv-ID-SECRET` with 256 random bits of secret, shown once. The file `ke
 and never the key. A slow hash (bcrypt, argon2) is for passwords, which can be guessed; 256 random bits cannot be, however
 fast the hash, and a slow one would cost each request a tenth of a second. The id is looked up, the hash is compared in
 constant time. A running gateway sees a changed file within a second; one that cannot be read leaves the last good keys in
-force.
+force, and where there were none yet, lets nobody in until it can be read.
 
 Limits are token buckets: a minute's worth may be used at once and comes back evenly. Tokens are estimated from the bytes of
 a request and settled when the answer says what was used.
@@ -69,6 +69,7 @@ class Keyring:
         self._keys: dict[str, Key] = {}
         self._mark: tuple[int, int, int] | None = None
         self._next_look = 0.0
+        self._broken = False
         self._read()
 
     @classmethod
@@ -131,9 +132,10 @@ class Keyring:
         return found if found and good and found.state(time.time()) == "active" else None
 
     def asks(self) -> bool:
-        """Whether there is any key, so that requests need one. From the first key on they do, also in a running gateway."""
+        """Whether there is any key, so that requests need one. From the first key on they do, also in a running gateway,
+        and where there is a file that cannot be read: it may hold keys, and nobody has one that is known."""
         self._look()
-        return bool(self._keys)
+        return bool(self._keys) or self._broken
 
     def _look(self) -> None:
         now = time.monotonic()
@@ -160,12 +162,13 @@ class Keyring:
                     "the keys %s are gone; the last known stay in force until the gateway is restarted", self.path
                 )
             return
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            self._broken = True
             _log.error("the keys %s cannot be read (%s); the last good ones stay in force", self.path, error)
             if not self._keys:
                 raise StoreError(f"the keys {self.path} cannot be read: {error}; restore the file") from error
             return
-        self._keys, self._mark = {key.id: key for key in keys}, mark
+        self._keys, self._mark, self._broken = {key.id: key for key in keys}, mark, False
 
     def _write(self, keys: dict[str, Key]) -> None:
         """All or nothing, readable by its owner only."""

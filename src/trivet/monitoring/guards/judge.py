@@ -14,7 +14,7 @@ begin with `unsafe` rather than `safe`: a score that thresholds and grey bands c
 The judged text will try to speak to the judge. So in a rubric it stands as JSON between marks drawn anew for each call,
 after the judge has been told that everything between them is evidence; the verdict counts only with a code that the text
 cannot know; and a reply that is anything but the verdict is an error, which the layer's failure rule decides. In the
-Llama Guard prompt the frame's own tags are broken up where the text holds them.
+Llama Guard prompt the frame's own tags, and names of speakers that begin a line, are broken up where the text holds them.
 
 Not covered: a judge can still be talked round by what it reads, and what it says is not repeatable; keep it behind
 layers that cannot be. Languages the model does not know. Conversations longer than `most` characters are cut in the
@@ -77,6 +77,7 @@ Provide your safety assessment for ONLY THE LAST {role} message in the above con
 
 _UNSAFE = re.compile(r"unsafe\s*\n\s*(S\d{1,2}(?:\s?,\s?S\d{1,2})*)", re.IGNORECASE)
 _FRAME = re.compile(r"<(?=/?(?:BEGIN|END)\b)|<(?=\|)", re.IGNORECASE)
+_TURN = re.compile(r"^(\s*)(User|Agent)(?=[^\S\n]*:)", re.IGNORECASE)
 _CODES = {hazard.mlcommons: hazard.code for hazard in reversed(HAZARDS.values()) if hazard.mlcommons}
 
 
@@ -106,7 +107,7 @@ class LlmJudge:
         self.model, self.style, self.answer, self.rubric = model, style, answer, rubric
         self.category, self.most = category, most
         who = name or str(getattr(model, "name", type(model).__qualname__))
-        self.digest = digest_of(["judge-1", who, style, answer, rubric, category, most, _ASK, _LLAMA])
+        self.digest = digest_of(["judge-2", who, style, answer, rubric, category, most, _ASK, _LLAMA])
 
     @classmethod
     def load(cls, model: str, rubric_file: str | Path | None = None, **settings: Any) -> LlmJudge:
@@ -135,7 +136,7 @@ class LlmJudge:
         messages = _shown(conversation.messages, self.most)
         if self.style == "llama_guard":
             role = "Agent" if messages[-1].role == "assistant" else "User"
-            turns = "\n\n".join(f"{_llama_role(m)}: {_FRAME.sub('< ', m.content)}" for m in messages)
+            turns = "\n\n".join(f"{_llama_role(m)}: {_as_evidence(m.content)}" for m in messages)
             categories = "\n".join(f"{h.mlcommons}: {h.title}." for h in _by_code())
             return Conversation.user(_LLAMA.format(role=role, categories=categories, conversation=turns))
         mark = secrets.token_hex(8)
@@ -184,6 +185,14 @@ def _by_code() -> list[Any]:
 
 def _llama_role(message: Message) -> str:
     return "Agent" if message.role == "assistant" else "User"
+
+
+def _as_evidence(text: str) -> str:
+    """A text that can neither close the frame nor begin a turn in it: `User:` at a line's start becomes `- User:`.
+
+    Lines end where any reader might see an end, as after a carriage return."""
+    lines = _FRAME.sub("< ", text).splitlines(keepends=True)
+    return "".join(_TURN.sub(r"\1- \2", line) for line in lines)
 
 
 def _shown(messages: Sequence[Message], most: int) -> list[Message]:
