@@ -23,6 +23,7 @@ from trivet.core.models.scripted import Scripted
 from trivet.core.store.events import Store
 from trivet.core.store.spool import Spool
 from trivet.core.verdicts import Verdict
+from trivet.monitoring.gateway import turn
 from trivet.monitoring.gateway.app import build_app
 from trivet.monitoring.gateway.serve import Serving
 from trivet.monitoring.gateway.settings import Settings
@@ -507,6 +508,22 @@ def test_a_failure_that_quotes_the_user_is_kept_like_other_words(store: Store, r
     with served(Scripted([TargetError("a@b.co?")]), INPUT_ONLY, store, record=record) as http:
         ask(http, "I am a@b.co")
     assert [exchange.error for exchange in exchanges(store)] == [kept]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_long_talk_is_masked_beside_the_loop(store: Store, stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, real = [], turn.kept
+
+    def noted(*given: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return real(*given)
+
+    monkeypatch.setattr(turn, "kept", noted)
+    with served(Scripted("hi"), INPUT_ONLY, store) as http:
+        for text in ("a@b.co", "a@b.co " * 1000):
+            assert ask(http, text, stream=stream).status_code == 200
+    assert threads[0] != threads[1]
+    assert [len(one.conversation.last_user.split("<EMAIL_1>")) for one in exchanges(store)] == [2, 1001]
 
 
 def test_many_at_once_are_each_answered_and_recorded_once(store: Store) -> None:

@@ -32,6 +32,25 @@ def test_a_placeholder_in_the_text_is_not_taken_again() -> None:
     assert masked("<EMAIL_1> is not a@b.co") == "<EMAIL_1> is not <EMAIL_2>"
 
 
+def test_nor_one_of_another_script_or_beside_another_bracket() -> None:
+    text = "<<ÉTAT_1> <A <ÉTAT_2>> x"
+    assert Placeholders().mask(text, [Span(len(text) - 1, len(text), "état")]) == text[:-1] + "<ÉTAT_3>"
+
+
+def test_a_text_is_searched_for_placeholders_once_however_many_values_it_holds() -> None:
+    class Counted(str):
+        searched = 0
+
+        def __contains__(self, part: object) -> bool:
+            Counted.searched += 1
+            return super().__contains__(str(part))
+
+    text = Counted("<EMAIL_1>" + "".join(f" u{n}@b.co" for n in range(300)))
+    spans = [Span(n, n + 1, "EMAIL") for n in range(9, len(text))]
+    assert Placeholders().mask(text, spans).count("<EMAIL_") > 10
+    assert Counted.searched <= 1
+
+
 def test_what_a_user_typed_is_never_restored() -> None:
     names = Placeholders()
     names.reserve("what is <EMAIL_1>?")

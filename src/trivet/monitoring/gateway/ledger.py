@@ -7,6 +7,7 @@ answers 503, `open` serves and counts.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
@@ -19,6 +20,7 @@ from trivet.monitoring.gateway.settings import Settings
 from trivet.monitoring.gateway.tracing import Tracer
 from trivet.monitoring.gateway.turn import Turn
 from trivet.monitoring.gateway.wire import Refused
+from trivet.monitoring.guards.shared import INLINE
 from trivet.monitoring.recorder import Full, Recorder
 from trivet.monitoring.spooled import Spooled
 
@@ -37,6 +39,7 @@ class Ledger:
         self._recorder, self._settings, self._limits = recorder, settings, limits
         self._metrics, self._tracer = metrics, tracer
         self.unrecorded = 0
+        self._writing: set[asyncio.Task[None]] = set()
 
     def decided(self, turn: Turn, decision: Decision) -> None:
         """Note what a policy decided about a text of the turn."""
@@ -45,12 +48,14 @@ class Ledger:
         if self._tracer:
             self._tracer.decision(decision)
 
-    def settle(self, turn: Turn, usage: Any) -> None:
-        """Correct the key's tokens by what the model says it used."""
-        if turn.key and isinstance(usage, dict):
-            used = usage.get("total_tokens") or (usage.get("input_tokens") or 0) + (usage.get("output_tokens") or 0)
-            if isinstance(used, int):
-                self._limits.settle(turn.key, turn.estimated, used)
+    def settle(self, turn: Turn, usage: Any, released: str, *, cut: bool = False) -> None:
+        """Correct the key's tokens by what the model says it used; where it does not say, a token for every four
+        characters released is added to the estimate. Of a reply that was `cut` short the larger of both counts, since
+        the model may only have told of the beginning."""
+        if turn.key:
+            said, guessed = _used(usage), turn.estimated + -(-len(released) // 4)
+            used = max(said, guessed) if cut or not said else said
+            self._limits.settle(turn.key, turn.estimated, used)
 
     async def ready(self) -> None:
         """Whether there is a record to write to, before a stream begins."""
@@ -59,13 +64,32 @@ class Ledger:
 
     async def record(self, turn: Turn, reply: str, **more: Any) -> None:
         """Store the exchange, once. `more` as of `Turn.events`."""
-        if self._recorder and not turn.recorded:
+        if not self._recorder or turn.recorded:
+            return
+        if not self._long(turn, reply, more):
             await self._guarded(self._recorder.add(*turn.events(self._settings, reply, **more)))
+            return
+        # To mask a long talk takes a while: others are served meanwhile, and a client that leaves does not stop it.
+        turn.recorded = True
+        writing = asyncio.create_task(self._aside(self._recorder, turn, reply, more))
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+        await self._guarded(asyncio.shield(writing))
 
     def leave(self, turn: Turn, reply: str, **more: Any) -> None:
         """Record without waiting, where the request is being torn down."""
         if self._recorder and not turn.recorded:
             self._recorder.leave(*turn.events(self._settings, reply, **more))
+
+    def _long(self, turn: Turn, reply: str, more: dict[str, Any]) -> bool:
+        """Whether what is to be masked is too long for the event loop."""
+        if self._settings.record != "masked":
+            return False
+        words = len(reply) + len(more.get("raw") or "") + len(more.get("error") or "")
+        return words + sum(len(message.content) for message in turn.received) > INLINE
+
+    async def _aside(self, recorder: Recorder | Spooled, turn: Turn, reply: str, more: dict[str, Any]) -> None:
+        await recorder.add(*await asyncio.to_thread(turn.events, self._settings, reply, **more))
 
     async def keep(self, *events: Event) -> None:
         """Store other events under the same rule as exchanges."""
@@ -82,3 +106,14 @@ class Ledger:
                 message = "The exchange cannot be recorded, so it is not served; the operator's log says why."
                 code = "overloaded" if isinstance(error, Full) else "not_recorded"
                 raise Refused(503, message, kind="server_error", code=code).after(1) from error
+
+
+def _used(usage: Any) -> int:
+    """The tokens in a report on usage; 0 where it tells none. It comes from the upstream and may hold anything."""
+    if not isinstance(usage, dict):
+        return 0
+    total, prompt, completion, asked, said = (
+        count if type(count := usage.get(f"{what}_tokens")) is int and count > 0 else 0
+        for what in ("total", "prompt", "completion", "input", "output")
+    )
+    return total or prompt + completion or asked + said

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import NoReturn
 
 from trivet.core.errors import ConfigError
@@ -34,6 +34,8 @@ WORDS = {
 """Short words for the placeholders of some types; all others are called as they are."""
 
 _NAME = re.compile(r"<[A-Z][A-Z0-9_]*_[0-9]+>")
+_LIKE_A_NAME = re.compile(r"<[^<>]*_[0-9]+>")
+"""Whatever a name could be, that of a type of another script too."""
 
 
 class Placeholders:
@@ -76,9 +78,11 @@ class Placeholders:
     def mask(self, text: str, spans: Sequence[Span], *, reversible: bool = False) -> str:
         """The text with every span replaced by its name. Where spans overlap, the earlier one covers both."""
         out, at = [], 0
+        # Looked up once: to search the text for each new name takes the square of its length.
+        held = frozenset(_LIKE_A_NAME.findall(text)) if spans and "<" in text else frozenset()
         for span in sorted(spans, key=lambda s: (s.start, -s.end)):
             if span.start >= at:
-                name = self._name(span.label, text[span.start : span.end], text)
+                name = self._name(span.label, text[span.start : span.end], held)
                 if reversible:
                     self._reversible.add(name)
                 out += [text[at : span.start], name]
@@ -94,14 +98,14 @@ class Placeholders:
         """The text with every name that was given out replaced by the value behind it, as it was first written."""
         return _restored(text, self.restorable(), str)
 
-    def _name(self, label: str, value: str, text: str) -> str:
+    def _name(self, label: str, value: str, held: Set[str]) -> str:
         label = WORDS.get(label) or re.sub(r"\W+", "_", label).upper()
         key = (label, value.lower() if value.isascii() else read(value).folded.text)
         while key not in self._names:
             self._counts[label] = self._counts.get(label, 0) + 1
             name = f"<{label}_{self._counts[label]}>"
             # A placeholder that the text already holds means something else there.
-            if name not in text and name not in self._reserved:
+            if name not in held and name not in self._reserved:
                 self._names[key] = name
                 self._values[name] = value
         return self._names[key]
