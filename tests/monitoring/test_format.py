@@ -217,3 +217,74 @@ def test_a_re_ask_names_the_place_and_leaves_the_conversation_as_it_was() -> Non
     assert "secret value" not in again.messages[-1].content
     assert reask(conversation, JsonFormat(SCHEMA).scan(conversation.reply).why) == again
     assert str(Fault("$.a", "type", "is wrong")) == "$.a is wrong"
+
+
+# Schemas that would hold up everybody
+
+
+def doubled(step, depth: int = 40) -> dict:
+    """A schema of some kilobytes: each level refers twice to the next."""
+    levels = {f"a{n}": step({"$ref": f"#/$defs/a{n + 1}"}) for n in range(depth)}
+    return {"$ref": "#/$defs/a0", "$defs": {**levels, f"a{depth}": {"type": "object"}}}
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda ref: {"allOf": [ref, ref]},
+        lambda ref: {"anyOf": [{"not": ref}, {"if": ref}]},
+        lambda ref: {"then": {"$dynamicRef": ref["$ref"]}, "dependentSchemas": {"a": ref}},
+        lambda ref: {"properties": {"a": ref}, "patternProperties": {"a": ref}},
+        lambda ref: {"items": ref, "contains": ref},
+        lambda ref: {"id": "http://other/", "allOf": [ref, {"$id": "x:y", "$ref": ref["$ref"].replace("a", "%61")}]},
+    ],
+)
+def test_a_schema_that_grows_without_bounds_is_refused_before_it_is_compiled(step, monkeypatch) -> None:
+    import jsonschema_rs
+
+    unbound = JsonFormat()
+    monkeypatch.setattr(jsonschema_rs, "validator_for", lambda *a, **b: pytest.fail("compiled"))
+    with pytest.raises(ConfigError, match="more than 100,000 parts"):
+        unbound.bind(asks(doubled(step)))
+
+
+def test_references_by_anchor_and_through_lists_are_followed() -> None:
+    levels = [{"$anchor": f"a{n}", "allOf": [{"$ref": f"#a{n + 1}"}, {"$ref": f"#/anyOf/{n + 1}"}]} for n in range(30)]
+    with pytest.raises(ConfigError, match="parts"):
+        JsonFormat({"anyOf": [*levels, {"$anchor": "a30"}]})
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}]}, "b": {"not": {"$ref": "#/$defs/a"}}}},
+        {"properties": {"x": {"allOf": [{"$ref": "#/properties/x"}]}}},
+    ],
+)
+def test_a_reference_to_itself_for_the_same_value_is_refused(schema: dict) -> None:
+    with pytest.raises(ConfigError, match="leads back to itself"):
+        JsonFormat(schema)
+
+
+def test_a_schema_deeper_than_the_stack_is_refused() -> None:
+    with pytest.raises(ConfigError, match="too deep"):
+        JsonFormat(doubled(lambda ref: ref, 5000))
+
+
+def test_recursion_below_properties_and_items_is_allowed() -> None:
+    types = {
+        f"t{n}": {"properties": {f"p{m}": {"$ref": f"#/$defs/t{m}"} for m in range(30)}, "required": [f"p{n}"]}
+        for n in range(30)
+    }
+    guard = JsonFormat({"$defs": types, "items": {"anyOf": [{"$ref": f"#/$defs/t{n}"} for n in range(30)]}})
+    assert guard.scan('[{"p1": {"p1": 1}}]').score == 0.0
+    assert guard.scan("[{}]").score == 1.0
+    tree = JsonFormat({"properties": {"next": {"$ref": "#"}, "all": {"items": {"$ref": "#"}}}, "required": ["n"]})
+    assert tree.scan('{"n": 1, "next": {"n": 2, "all": [{"n": 3}]}}').score == 0.0
+
+
+@pytest.mark.parametrize("ref", ["http://[", "#/a/b", "#/$defs/0/x", "#nowhere"])
+def test_a_reference_to_nothing_is_the_clients_mistake(ref: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be used"):
+        JsonFormat({"$ref": ref, "$defs": []})
