@@ -146,6 +146,16 @@ def test_keys_made_while_it_runs_are_asked_for(tmp_path: Path, monkeypatch: pyte
         assert ask(http).status_code == 200
 
 
+def test_a_first_keys_file_that_is_broken_lets_nobody_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trivet.monitoring.gateway.keys.LOOK_SECONDS", 0.0)
+    with served(Scripted("ok"), Policy(), keyring=Keyring(tmp_path / "keys.json")) as http:
+        assert ask(http).status_code == 200
+        (tmp_path / "keys.json").write_text('[{"id": "half')
+        assert ask(http).status_code == 401 and http.get("/v1/models").status_code == 401
+        http.headers["authorization"] = "Bearer tv-0123456789-x"
+        assert ask(http).status_code == 401 and http.get("/metrics").status_code == 401
+
+
 # Values that come back
 
 

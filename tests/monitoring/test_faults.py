@@ -24,6 +24,7 @@ from trivet.core.store.events import Store
 from trivet.core.verdicts import Verdict
 from trivet.monitoring.gateway import keys as keys_module
 from trivet.monitoring.gateway.app import App, build_app
+from trivet.monitoring.gateway.call import Call
 from trivet.monitoring.gateway.connection import Patience
 from trivet.monitoring.gateway.keys import Keyring
 from trivet.monitoring.gateway.pool import Waits
@@ -436,6 +437,26 @@ def test_keys_say_who_may_do_what(tmp_path: Path, store: Store) -> None:
     assert first.user and kept.id not in first.user
 
 
+@pytest.mark.parametrize("usage", [None, {}, {"total_tokens": "9"}, {"input_tokens": "1", "output_tokens": [2]}])
+@pytest.mark.parametrize("how", ["ended", "cut", "whole"])
+def test_tokens_that_nobody_counted_are_charged(tmp_path: Path, usage: Any, how: str) -> None:
+    ring = Keyring(tmp_path / "keys.json")
+    token, _ = ring.create("app", tokens_per_minute=1000)
+    more = {} if usage is None else {"usage": usage}
+    if how == "whole":
+        line = [ok(json.dumps({**json.loads(completion("word " * 800)), **more}).encode())]
+    else:
+        report = json.dumps({"id": "c", "object": "chat.completion.chunk", "choices": [], **more}).encode()
+        line = [STREAM, piece("word " * 800)]
+        line += [CLOSE] if how == "cut" else [END[0], chunked(b"data: " + report + b"\n\n"), *END[1:]]
+    with gated(line, keyring=ring, policy=Policy()) as (http, _, _):
+        http.headers["authorization"] = f"Bearer {token}"
+        first = ask(http, stream=how != "whole")
+        assert first.status_code == 200 and "word word" in first.text
+        left = ask(http, "hello")
+        assert code_of(left) == (429, "rate_limit_exceeded") or int(left.headers["x-ratelimit-remaining-tokens"]) < 10
+
+
 def test_without_keys_nobody_is_an_operator() -> None:
     with gated([ok(completion("ok"))]) as (http, _, _):
         assert code_of(http.post("/admin/policy/reload")) == (403, "no_admin_key")
@@ -448,3 +469,11 @@ def test_killed_under_load_nothing_acknowledged_is_lost_and_nothing_is_there_twi
     told = gateway_kill.tried(tmp_path, rounds=2, clients=8, after=60)
     assert told["acknowledged"] >= 2 * 60
     assert (told["lost"], told["twice"], told["unguarded"], told["wrong"]) == (0, 0, 0, 0)
+
+
+def test_a_body_may_be_left_out_of_the_message() -> None:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}  # ASGI lets a server leave out an empty body
+
+    call = Call({"type": "http", "method": "POST", "path": "/", "headers": []}, receive, None)
+    assert asyncio.run(call.body(10)) == b""

@@ -45,8 +45,9 @@ class Call:
         if length.isdigit() and int(length) > limit:
             raise _too_large(limit)
         message = await self._receive()
-        if message["type"] == "http.request" and not message.get("more_body") and len(message["body"]) <= limit:
-            return bytes(message["body"])
+        whole = message.get("body", b"")
+        if message["type"] == "http.request" and not message.get("more_body") and len(whole) <= limit:
+            return bytes(whole)
         parts, size = [], 0
         while message["type"] == "http.request":
             parts.append(message.get("body", b""))

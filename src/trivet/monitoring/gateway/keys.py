@@ -7,7 +7,7 @@ constant time. A running gateway sees a changed file within a second; one that c
 force, and where there were none yet, lets nobody in until it can be read.
 
 Limits are token buckets: a minute's worth may be used at once and comes back evenly. Tokens are estimated from the bytes of
-a request and settled when the answer says what was used.
+a request and settled when the answer says what was used, else by the characters of the reply.
 
 Not covered: budgets in money, limits shared by several workers or machines (each worker gets its share of the limit).
 """
@@ -164,7 +164,8 @@ class Keyring:
             return
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             self._broken = True
-            _log.error("the keys %s cannot be read (%s); the last good ones stay in force", self.path, error)
+            meanwhile = "the last good ones stay in force" if self._keys else "nobody is let in"
+            _log.error("the keys %s cannot be read (%s); %s", self.path, error, meanwhile)
             if not self._keys:
                 raise StoreError(f"the keys {self.path} cannot be read: {error}; restore the file") from error
             return

@@ -66,12 +66,14 @@ class Streamed:
                 if slot.done or slot is told.blocked:
                     self._ledger.decided(turn, slot.stream.decision)
             turn.outcome = "blocked_output" if told.blocked else "answered"
-            self._ledger.settle(turn, told.usage)
+            self._ledger.settle(turn, told.usage, _released(told), cut=told.blocked is not None)
             await self._ledger.record(turn, _released(told), raw=_unguarded(told), finish=told.finish or "stop")
 
         return closing
 
     def _leave(self, turn: Turn, told: Told, finish: str, error: str) -> None:
+        if not told.ended:
+            self._ledger.settle(turn, told.usage, _released(told), cut=True)
         self._ledger.leave(turn, _released(told), raw=_unguarded(told), finish=finish, error=error)
 
 

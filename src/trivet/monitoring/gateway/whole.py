@@ -61,7 +61,7 @@ class Whole:
             return
         if out.changes:
             reply = turn.format.rewritten_reply(reply, out.changes)
-        self._ledger.settle(turn, reply.get("usage"))
+        self._ledger.settle(turn, reply.get("usage"), out.text)
         await self._ledger.record(turn, out.text, raw=first, finish=_finish_of(reply))
         turn.outcome = "answered"
         await call.reply(200, encode(reply), turn.headers)
