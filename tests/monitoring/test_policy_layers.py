@@ -258,6 +258,45 @@ def test_cheap_guards_run_on_the_loop_and_costly_ones_do_not() -> None:
     assert here not in long.threads
 
 
+@pytest.mark.parametrize(
+    ("texts", "beside"),
+    [
+        (["a"] * 50, False),
+        (["a", "b" * (INLINE - 1)], False),
+        (["a"] * 51, True),
+        ([""] * 500, True),
+        (["a", "b" * INLINE], True),
+        (["a" * 1000] * 60, True),
+    ],
+)
+def test_many_messages_are_read_beside_the_loop(texts: list[str], beside: bool) -> None:
+    guard = Scores({"found": 1.0}, digest="")
+    talk = Conversation(tuple(Message("user", text) for text in [*texts[1:], texts[0]]))
+    policy = Policy.from_parts([Layer("x", guard)])
+    assert asyncio.run(policy.acheck(talk)).decision.action == "allow"
+    assert len(guard.asked) == len(texts)
+    assert (threading.current_thread().name in guard.threads) is not beside
+    found = Conversation((*talk.messages, Message("user", "found")))
+    decision = asyncio.run(policy.acheck(found)).decision
+    assert decision.action == "block" and guard.asked.count("found") == 1
+    assert policy.check(found).decision.action == "block", "without a loop too"
+
+
+def test_many_messages_have_the_deadline_of_the_layer() -> None:
+    guard, hangs = Scores(), threading.Event()
+    guard.scan = lambda text: Verdict("safe", float(hangs.wait(20) and 0), "x")  # type: ignore[method-assign]
+
+    async def story() -> Decision:
+        try:
+            talk = Conversation((Message("user", ""),) * 60)
+            return (await Policy.from_parts([Layer("x", guard, deadline_ms=1)]).acheck(talk)).decision
+        finally:
+            hangs.set()
+
+    decision = asyncio.run(story())
+    assert decision.action == "block" and "no verdict within 1 ms" in decision.why
+
+
 def test_costly_before_cheap_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     policy = Policy.from_parts([Layer("slow", Costly()), Layer("quick", Scores(), place="input")])
     assert policy.warnings == ("input: the costly layer 'slow' stands before the cheap 'quick'; swap them",)

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
 
 from trivet.core.messages import Conversation, Message
 from trivet.core.verdicts import Action, Verdict
+from trivet.monitoring.guards.shared import INLINE
 from trivet.monitoring.guards.vault import Placeholders
 from trivet.monitoring.layers import RANK, Seat, Tally
 
 MEMORY = 4096
 """Verdicts remembered by a policy, twice over at most."""
 
+AT_ONCE = 50
+"""Messages up to which a cheap guard may read a conversation on the event loop, if they have INLINE characters at most."""
+
 _JUDGED = ("user", "tool")
+
+
+def in_loop() -> bool:
+    """Whether an event loop runs here: `Policy.check` needs none, and then nobody is held up."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class Memory:
@@ -96,17 +110,30 @@ class Walk:
         return outcome
 
     async def _together(self, seat: Seat, judged: Sequence[int]) -> dict[int, Verdict]:
-        """Where the guard takes many texts together for less, its verdicts on all that are new."""
-        if seat.many is None or len(judged) < 2:
+        """Where the guard takes many texts together for less, or a cheap one has so much to read that others would wait,
+        its verdicts on all that are new."""
+        if len(judged) < 2 or (seat.many is None and not self._much(seat, judged)):
             return {}
         known = self.memory.get if seat.digest else lambda key: None
         fresh = [index for index in judged if known(self._key(seat, index)) is None]
         if len(fresh) < 2:
             return {}
-        found = await seat.judge_all([self.messages[index].content for index in fresh], (), "user")
+        if seat.many is None and not self._much(seat, fresh):
+            return {}
+        texts = [self.messages[index].content for index in fresh]
+        if seat.many is None and sum(map(len, texts)) <= INLINE:
+            found = await _beside(seat, texts)
+        else:
+            found = await seat.judge_all(texts, (), "user")
         for index, verdict in zip(fresh, found, strict=True):
             self._keep(seat, index, verdict)
         return dict(zip(fresh, found, strict=True))
+
+    def _much(self, seat: Seat, judged: Sequence[int]) -> bool:
+        """Whether a cheap guard would hold up the event loop, where there is one, with all of them."""
+        if not seat.cheap or not in_loop():
+            return False
+        return len(judged) > AT_ONCE or sum(len(self.messages[index].content) for index in judged) > INLINE
 
     async def _verdict(self, seat: Seat, index: int) -> Verdict:
         text = self.messages[index].content
@@ -129,3 +156,13 @@ class Walk:
             data = self.messages[index].content.encode("utf-8", "surrogatepass")
             key = self._keys[index] = hashlib.blake2b(data, digest_size=16).digest()
         return seat.digest, key
+
+
+async def _beside(seat: Seat, texts: Sequence[str]) -> list[Verdict]:
+    """The verdicts of a cheap guard on very many short texts, in a thread and under the layer's deadline."""
+    try:
+        async with asyncio.timeout(seat.seconds):
+            found = await asyncio.to_thread(lambda: [seat.at_once(text) for text in texts])
+    except TimeoutError:
+        return [Verdict("error", 1.0, seat.name, why=f"no verdict within {1000 * seat.seconds:g} ms")] * len(texts)
+    return [verdict for verdict in found if verdict]
