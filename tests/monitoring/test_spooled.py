@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -212,3 +213,55 @@ def test_after_the_end_nothing_is_taken(store: Store) -> None:
     recorder.leave(alert(2))
     asyncio.run(recorder.settled())
     assert store.count() == 0
+
+
+def test_a_spool_without_a_next_file_is_shown_and_kills_no_thread(
+    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
+    recorder, asked = Spooled(store).start(), list[int]()
+
+    def none_left(self: Spool, count: int) -> None:
+        asked.append(count)
+        raise StoreError("too many open files")
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.ERROR):
+        patched.setattr(Spool, "stored", none_left)
+        for n in (1, 2):
+            together(recorder, n)
+            asyncio.run(recorder.settled())
+        until(lambda: len(asked) > 3)
+        assert "too many open files" in str(recorder.failure), "/healthz says so"
+    assert len(caplog.records) == 1
+    until(lambda: recorder.failure is None)
+    recorder.close()
+    assert [event.id for event in store.events()] == ["1", "2"]
+
+
+def test_whatever_the_spool_raises_reaches_who_waits(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def odd(self: Spool, lines: list[bytes]) -> None:
+        raise OSError(5, "Input/output error")
+
+    recorder = Spooled(store).start()
+    with monkeypatch.context() as patched:
+        patched.setattr(Spool, "append", odd)
+        with pytest.raises(StoreError, match="OSError"):
+            together(recorder, 1)
+        recorder.leave(alert(2))
+    together(recorder, 3)
+    recorder.close()
+    assert any("2 events had been refused" in e.why for e in store.events() if isinstance(e, Alert))
+
+
+def test_waiting_for_the_store_has_an_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GATHER_SECONDS", 0.01)
+    monkeypatch.setattr(module, "SETTLE_SECONDS", 0.0)
+    hangs, moody = threading.Event(), Moody(store)
+    monkeypatch.setattr(moody, "add_lines", lambda events: hangs.wait() and store.add_lines(events))
+    recorder = Spooled(moody).start()
+    together(recorder, 1)
+    asyncio.run(recorder.settled())
+    assert store.count() == 0
+    hangs.set()
+    recorder.close()
+    assert store.count() == 1

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -28,6 +29,7 @@ from trivet.core.store.spool import POSSIBLE, Spool
 from trivet.monitoring.recorder import MOST, RETRY_SECONDS, EventStore, Full, Recorder
 
 GATHER_SECONDS = 0.05
+SETTLE_SECONDS = 10.0
 BATCH = 256
 MOST_BYTES = 64 << 20
 """Of events that wait, whatever their number: what memory they may take."""
@@ -62,6 +64,8 @@ class Spooled:
         """Why the spool could not be written the last time."""
         self._behind: StoreError | None = None
         """Why the store could not."""
+        self._untidy: StoreError | None = None
+        """Why the spool has no next file."""
         self._spool: Spool | None = None
         self._gathered: list[tuple[list[Line], asyncio.Future[None]]] = []
         self._lines: deque[Line] = deque()
@@ -71,7 +75,7 @@ class Spooled:
 
     @property
     def failure(self) -> StoreError | None:
-        return self._behind or self._shut
+        return self._behind or self._shut or self._untidy
 
     @property
     def waiting(self) -> int:
@@ -83,6 +87,7 @@ class Spooled:
         self._spool, self._stored = self.store.spool(), 0
         self._lines.clear()
         self._came = self._went = 0
+        self._untidy = None
         self._work.clear()
         self._closing.clear()
         self._thread = threading.Thread(target=self._run, name="trivet-recorder", daemon=True)
@@ -118,11 +123,12 @@ class Spooled:
             await self.add(Alert(detector="recorder", why="probing after a failed write", severity="info"))
 
     async def settled(self) -> None:
-        """Wait until the store has what was acknowledged, or cannot have it."""
+        """Wait until the store has what was acknowledged, or cannot have it, or does not get it within SETTLE_SECONDS."""
         if self._spool is None:
             return
         target = self._spool.appended
-        while self._stored < target and not self._behind and not self._closing.is_set():
+        end = time.monotonic() + SETTLE_SECONDS
+        while self._stored < target and not self._behind and not self._closing.is_set() and time.monotonic() < end:
             self._work.set()
             await asyncio.sleep(GATHER_SECONDS / 10)
 
@@ -140,7 +146,7 @@ class Spooled:
         gathered, self._gathered = self._gathered, []
         try:
             self._write([line for lines, _ in gathered for line in lines])
-        except StoreError as error:
+        except Exception as error:  # whatever it is, those who wait must hear of it
             self.refused += sum(len(lines) for lines, _ in gathered)
             for _, done in gathered:
                 if not done.done():
@@ -157,11 +163,11 @@ class Spooled:
             lines = [*lines, *_encoded([self._recovered(self._shut)])]
         try:
             self._spool.append([line for _, line in lines])
-        except StoreError as error:
+        except Exception as error:
             if self._shut is None:
                 _log.error("events cannot be recorded: %s", error)
-            self._shut = error
-            raise
+            self._shut = _store_error("spool", error)
+            raise self._shut from error
         self._lines.extend(lines)
         self._came += sum(len(line) for _, line in lines)
         if self._shut:
@@ -194,12 +200,14 @@ class Spooled:
         stop_folding = folding() if folding else None
         try:
             while not (self._closing.is_set() and not self._lines):
-                self._work.wait()
+                self._work.wait(RETRY_SECONDS if self._untidy else None)
                 self._closing.wait(RETRY_SECONDS if self._behind else GATHER_SECONDS)
                 last = self._closing.is_set()
                 self._work.clear()  # before looking: what comes after it sets it again
                 while self._lines and self._one_batch():
                     pass
+                if self._untidy:
+                    self._tidy()
                 if self._lines:
                     self._work.set()
                     if last:
@@ -217,19 +225,31 @@ class Spooled:
             # A store of another make may raise anything; a dead thread would keep events from it without a word.
             if self._behind is None:
                 _log.error("events cannot be stored: %s", error)
-            said = f"the store failed with {type(error).__name__}: {error}"
-            self._behind = error if isinstance(error, StoreError) else StoreError(said)
+            self._behind = _store_error("store", error)
             return False
         for _ in batch:
             self._lines.popleft()
         self._went += sum(len(line) for _, line in batch)
         self._stored += len(batch)
-        if self._spool is not None:
-            self._spool.stored(self._stored)
+        self._tidy()
         if behind := self._behind:
             self._behind = None
             self._alert(behind)
         return True
+
+    def _tidy(self) -> None:
+        """Let the spool throw away what is stored. That it cannot make its next file keeps nothing from being recorded
+        yet, so it is shown and tried again."""
+        if self._spool is None:
+            return
+        try:
+            self._spool.stored(self._stored)
+        except Exception as error:
+            if self._untidy is None:
+                _log.error("the spool cannot go on to a new file: %s", error)
+            self._untidy = _store_error("spool", error)
+        else:
+            self._untidy = None
 
     def _alert(self, behind: StoreError) -> None:
         alert, self.refused = self._recovered(behind), 0
@@ -241,6 +261,12 @@ class Spooled:
     def _recovered(self, failure: StoreError) -> Alert:
         why = f"recording works again; {self.refused} events had been refused ({failure})"
         return Alert(detector="recorder", why=why, severity="critical")
+
+
+def _store_error(what: str, error: Exception) -> StoreError:
+    if isinstance(error, StoreError):
+        return error
+    return StoreError(f"the {what} failed with {type(error).__name__}: {error}")
 
 
 def _encoded(events: Sequence[Event]) -> list[Line]:

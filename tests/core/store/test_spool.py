@@ -123,6 +123,83 @@ def test_a_disk_that_fills_in_the_middle_of_a_line_leaves_no_half_of_it(
         assert ids(store) == ["1", "4"]
 
 
+def test_a_half_line_that_cannot_be_cut_off_is_followed_by_another_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(path)
+    spool.append([line(1)])
+    first, real = spool._file, os.write
+
+    def broken(handle: int, data: bytes | int) -> int:
+        if isinstance(data, bytes) and data != b"x" and len(data) > 5:
+            real(handle, data[:5])
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.os, "write", broken)
+        patched.setattr(module.os, "ftruncate", broken)
+        with pytest.raises(StoreError, match="Input/output"):
+            spool.append([line(2)])
+        assert spool._file != first, "the next one is used"
+        for said in ("Input/output", "half a line"):  # there is no other: the second finds the first's half line
+            with pytest.raises(StoreError, match=said):
+                spool.append([line(3)])
+    spool.append([line(4)])
+    with monkeypatch.context() as patched:
+        patched.setattr(module.os, "write", broken)
+        patched.setattr(module.os, "ftruncate", broken)
+        with pytest.raises(StoreError):
+            spool.append([line(5)])
+    spool.stored(0)
+    with monkeypatch.context() as patched:
+        patched.setattr(module.os, "ftruncate", broken)
+        spool.append([line(6)])
+    spool.close(done=False)
+    with Store.open(path) as store:
+        assert sorted(ids(store)) == ["1", "4", "6"]
+
+
+def test_a_next_file_that_cannot_be_made_is_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONG", 1)
+    spool = Spool(path)
+    spool.append([line(1)])
+
+    def none_left(*given: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.os, "open", none_left)
+        with pytest.raises(StoreError, match="Too many open files"):
+            spool.stored(1)
+        spool.append([line(2)])
+    spool.stored(1)
+    assert spool._next
+    spool.close(done=False)
+    with Store.open(path) as store:
+        assert ids(store) == ["2"]
+
+
+@pytest.mark.parametrize("broken", [b'{"kind": "alert", "id": "cut', b"\xff\x00", b""])
+def test_half_a_line_is_set_aside_with_an_alert(path: Path, broken: bytes) -> None:
+    for _ in range(2):
+        folder_of(path).mkdir()
+        (folder_of(path) / "1-a.jsonl").write_bytes(b"\n".join([line(1), broken, line(2), b""]))
+        with Store.open(path) as store:
+            assert ids(store) == ["1", "2", "spool-1-a"], "told once, also after a crash before the spool was removed"
+        assert path.with_name("t.db-spool-1-a.broken").read_bytes() == broken + b"\n"
+        assert not folder_of(path).exists()
+
+
+def test_what_cannot_be_set_aside_keeps_the_spool(path: Path) -> None:
+    folder_of(path).mkdir()
+    file = folder_of(path) / "1-a.jsonl"
+    file.write_bytes(b"{\n")
+    path.with_name("t.db-spool-1-a.broken").mkdir()
+    with pytest.raises(StoreError, match="cannot be written"):
+        Store.open(path)
+    assert file.exists()
+
+
 def test_who_is_taken_for_gone_before_he_had_the_lock_begins_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, thieves = module.fcntl.flock, [True]
 
@@ -188,6 +265,12 @@ def test_a_file_that_another_has_taken_in_meanwhile(path: Path, monkeypatch: pyt
 
 
 # The store's part
+
+
+def test_a_store_has_its_spools_beside_it(store: Store) -> None:
+    spool = store.spool()
+    assert spool.folder == folder_of(store.path)
+    spool.close(done=True)
 
 
 def test_lines_are_stored_like_events(store: Store) -> None:

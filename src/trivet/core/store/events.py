@@ -19,7 +19,7 @@ from typing import Any, Self
 import msgspec
 
 from trivet.core.errors import DataError, StoreError
-from trivet.core.events import Event, decode, encode
+from trivet.core.events import Alert, Event, decode, encode
 from trivet.core.store.connections import Connections
 from trivet.core.store.spool import Spool, left_behind
 
@@ -99,13 +99,33 @@ class Store:
     def _take_in(self) -> None:
         """What processes that were killed had acknowledged and not yet stored."""
         for left in left_behind(self.path):
-            try:
-                self.add(decode(line) for line in left.lines)
-            except msgspec.DecodeError as error:
-                raise StoreError(
-                    f"the spool {left.path} has a line that this Trivet cannot read: {error}; use the Trivet that "
-                    "wrote it, or move the file away"
-                ) from error
+            events: list[Event] = []
+            broken: list[bytes] = []
+            for line in left.lines:
+                try:
+                    events.append(decode(line))
+                except msgspec.ValidationError as error:
+                    raise StoreError(
+                        f"the spool {left.path} has a line that this Trivet cannot read: {error}; use the Trivet that "
+                        "wrote it, or move the file away"
+                    ) from error
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    broken.append(line)  # no event of any Trivet: half a line, or what a disk made of one
+            if broken:
+                events.append(self._set_aside(left.path, broken))
+            self.add(events)
+
+    def _set_aside(self, spool: Path, lines: list[bytes]) -> Alert:
+        """Keep lines that are no JSON beside the spools: one of them must not close the store for good."""
+        aside = self.path.with_name(f"{self.path.name}-spool-{spool.stem}.broken")
+        try:
+            aside.write_bytes(b"\n".join(lines) + b"\n")
+            aside.chmod(0o600)
+        except OSError as error:
+            raise StoreError(f"the file {aside} cannot be written: {error.strerror}; free some space") from error
+        why = f"{len(lines)} lines of a spool were cut short or damaged and are set aside in {aside.name}"
+        # Named by the file, so that a crash before the spool is removed does not tell it twice.
+        return Alert(id=f"spool-{spool.stem}", detector="store", why=why, severity="critical")
 
     def get(self, id: str) -> Event | None:
         with self._connections.reading() as connection:

@@ -56,17 +56,26 @@ class Spool:
         self._file = self._fresh()
         self._next: _File | None = self._fresh()
         self._size = 0
+        self._bad = False
+        """Whether the file ends in half a line."""
 
     def append(self, lines: list[bytes]) -> None:
         """All of the lines or, with a StoreError, none. A line is an event without its line end."""
         data = b"\n".join(lines) + b"\n"
         with self._lock:
+            if self._bad:
+                self._cut_back()
+            if self._bad:
+                raise StoreError(
+                    f"the spool {self._file.path} ends in half a line that cannot be cut off, and no other file could be "
+                    "made; free some space and repeat: nothing stored is lost"
+                )
             try:
                 at = 0
                 while at < len(data):  # a full disk may take a part
                     at += os.write(self._file.handle, data[at:] if at else data)
             except OSError as error:
-                os.ftruncate(self._file.handle, self._size)
+                self._cut_back()
                 raise StoreError(
                     f"the store {self.store} could not be written: {error.strerror}; free some space and repeat: "
                     "nothing stored is lost"
@@ -74,11 +83,27 @@ class Spool:
             self._size += len(data)
             self.appended += len(lines)
             if self._size > LONG and self._next:
-                self._full.append((self.appended, self._file))
-                self._file, self._size, self._next = self._next, 0, None
+                self._go_on()
+
+    def _go_on(self) -> None:
+        assert self._next
+        self._full.append((self.appended, self._file))
+        self._file, self._size, self._next, self._bad = self._next, 0, None, False
+
+    def _cut_back(self) -> None:
+        """Take the half of a line away. Where even that fails nothing more may follow it: on to the next file."""
+        try:
+            os.ftruncate(self._file.handle, self._size)
+            self._bad = False
+        except OSError:
+            self._bad = True
+            if self._next:
+                self._go_on()
 
     def stored(self, count: int) -> None:
-        """The first `count` lines that were ever appended are in the store: their files are of no more use."""
+        """The first `count` lines that were ever appended are in the store: their files are of no more use.
+
+        StoreError where no next file could be made; it is tried again the next time."""
         with self._lock:
             done = []
             while self._full and self._full[0][0] <= count:
