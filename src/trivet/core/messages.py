@@ -16,6 +16,8 @@ from trivet.core.errors import DataError
 
 Role = Literal["system", "user", "assistant", "tool"]
 ROLES: tuple[str, ...] = get_args(Role)
+TEXTS = ("text", "input_text", "output_text")
+"""The kinds of content parts whose `text` is said. Whoever reads a content for another must read these and no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def text_of(content: Any) -> str:
         return ""
     if isinstance(content, str):
         return content
-    return "".join(part.get("text", "") for part in content if part.get("type") in ("text", "input_text"))
+    return "".join(part.get("text", "") for part in content if part.get("type") in TEXTS)
 
 
 def digest_of(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trivet.core.messages import Role
+from trivet.core.messages import TEXTS, Role
 from trivet.monitoring.gateway.formats.shape import Path, Piece
 from trivet.monitoring.gateway.formats.streaming import encode, event
 from trivet.monitoring.gateway.formats.texts import OPAQUE, UNREADABLE, leaves, readings, within
@@ -22,7 +22,6 @@ ROLES: dict[str, Role] = {
     "function": "tool",
 }
 
-TEXTS = ("text", "input_text", "output_text")
 THOUGHTS = ("thinking", "reasoning", "reasoning_text", "summary_text")
 _UNREAD = UNREADABLE | {"base64", "url"}
 DOCUMENTS = ("document", "search_result")

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import msgspec
 
 from trivet.core.errors import TargetError
+from trivet.core.messages import TEXTS
 from trivet.monitoring.gateway.formats import openai
 from trivet.monitoring.gateway.formats.escapes import unescaped
 from trivet.monitoring.gateway.formats.items import RESPONSE, ResponseReader, forget_tokens, item_leaves
@@ -140,7 +141,7 @@ def _item(item: dict[str, Any], path: Path, unchecked: bool) -> Iterator[Piece]:
 def _output(item: dict[str, Any], path: Path, unchecked: bool) -> Iterator[Piece]:
     """What a tool brought back: a text, a list of parts, or whatever its kind has."""
     parts = item.get("output")
-    if isinstance(parts, list) and all(isinstance(one, dict) and one.get("type") in openai.TEXTS for one in parts):
+    if isinstance(parts, list) and all(isinstance(one, dict) and one.get("type") in TEXTS for one in parts):
         yield from readings(parts, (*path, "output"), "tool", "tool")
         item = {name: value for name, value in item.items() if name != "output"}
     list(openai.document_pieces(item, path, unchecked=unchecked))  # refuses what cannot be read

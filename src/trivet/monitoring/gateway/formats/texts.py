@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from trivet.core.errors import TargetError
-from trivet.core.messages import Role
+from trivet.core.messages import TEXTS, Role
 from trivet.monitoring.gateway.formats.escapes import escaped
 from trivet.monitoring.gateway.formats.shape import LINES, Field, Path, Piece
 from trivet.monitoring.gateway.wire import Refused
@@ -257,9 +257,11 @@ def _agreed(joined: str | None, lines: str) -> str:
     return lines
 
 
-def _spread(parts: list[Any], text: str) -> list[Any]:
+def _spread(parts: list[Any], text: str) -> Any:
     """The parts with their joint text replaced: line by line where the lines are as many as before, else as one part."""
-    texts = [number for number, part in enumerate(parts) if part.get("text")]
+    texts = [number for number, part in enumerate(parts) if _is_text(part)]
+    if not texts:
+        return _same_kind(parts, text)
     lines, start, shares = text.split(LINES), 0, []
     for number in texts:
         end = start + parts[number]["text"].count(LINES) + 1
@@ -269,3 +271,8 @@ def _spread(parts: list[Any], text: str) -> list[Any]:
         shares = [text]
     new = {number: {**parts[number], "text": share} for number, share in zip(texts, shares, strict=False)}
     return [new.get(number, part) for number, part in enumerate(parts) if number in new or number not in texts]
+
+
+def _is_text(part: Any) -> bool:
+    """Whether this part is one of those that `readings` was given: documents and thoughts are pieces by themselves."""
+    return isinstance(part, dict) and part.get("type") in TEXTS and bool(part.get("text"))

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from trivet.core.errors import TargetError
-from trivet.monitoring.gateway.formats import openai
+from trivet.core.messages import TEXTS
 from trivet.monitoring.gateway.formats.deltas import Call, Finish, Usage, Words, said_streamed, said_whole
 from trivet.monitoring.gateway.formats.responses import RESPONSES
 from trivet.monitoring.gateway.formats.streaming import event
@@ -116,8 +116,8 @@ def _content(content: str | list[dict[str, Any]], param: str) -> Any:
     parts: list[dict[str, Any]] = []
     for part in content:
         kind = part.get("type")
-        if kind in openai.TEXTS or kind == "refusal":
-            parts.append({"type": "text", "text": part.get("text") or part.get("refusal") or ""})
+        if kind in TEXTS or kind == "refusal":  # of each the field that was read, and no other
+            parts.append({"type": "text", "text": part.get("refusal" if kind == "refusal" else "text") or ""})
         elif kind == "input_image" and part.get("image_url"):
             parts.append({"type": "image_url", "image_url": {"url": part["image_url"]}})
         else:
