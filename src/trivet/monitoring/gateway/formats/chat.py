@@ -1,9 +1,11 @@
 """OpenAI's chat completions: `POST /v1/chat/completions`.
 
-What is said, whole or streamed, is read in every choice: content, refusal, reasoning, arguments of tools, and texts in fields
+What is asked is read wherever a server's template may find it: fields that nobody here knows too, as the words of whoever speaks
+the message, or of the user. What is said, whole or streamed, is read in every choice: content, refusal, reasoning, arguments of tools, and texts in fields
 that nobody here knows. The streams are in `choices`.
 
-Not covered: names of tools are held to the characters of a name, not judged.
+Not covered: names, of tools and of speakers, are held to the characters of a name, not judged; the same goes for short
+identifiers in fields of a request that nobody here knows. Options that constrain a reply (DEVELOPERS) are the developer's words.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 
 from trivet.core.errors import TargetError
-from trivet.core.messages import Sampling
+from trivet.core.messages import Role, Sampling
 from trivet.monitoring.gateway.formats import openai
 from trivet.monitoring.gateway.formats.choices import CHUNK, TEXT_FIELDS, ChatReader, field_of, without_tokens
 from trivet.monitoring.gateway.formats.escapes import unescaped
@@ -99,6 +101,15 @@ class ChatRequest(msgspec.Struct):
         )
 
 
+DEVELOPERS = frozenset(
+    ["response_format", "structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar"]
+)
+OPTIONS = DEVELOPERS | {"metadata", "logit_bias", "prompt_cache_key"}
+"""Options that no server shows to the model."""
+_KNOWN = frozenset(ChatRequest.__struct_fields__) | OPTIONS | {"audio"}
+_SAID = frozenset(ChatMessage.__struct_fields__) - {"tool_call_id"} | {"audio"}
+
+
 class Chat:
     route = "/v1/chat/completions"
     error = staticmethod(openai.error)
@@ -111,11 +122,14 @@ class Chat:
             raise Refused(
                 400, "Spoken replies cannot be checked and are not supported; ask for text.", param="modalities"
             )
-        pieces: list[Piece] = []
+        pieces = list(openai.option_pieces(body, _KNOWN, unchecked=unchecked))
         for number, document in enumerate(form.documents or ()):
             pieces += openai.document_pieces(document, ("documents", number), unchecked=unchecked)
         if form.prediction is not None:
             content, place = form.prediction.get("content"), ("prediction", "content")
+            pieces += openai.unknown_pieces(
+                form.prediction, ("type", "content"), place[:1], "assistant", unchecked=unchecked
+            )
             pieces += _content(content, place, "assistant", unchecked)
         for number, message in enumerate(body["messages"]):
             content = message.get("content")
@@ -176,19 +190,29 @@ def _content(content: Any, path: Path, role: Any, unchecked: bool) -> Iterator[P
 
 def _message_pieces(message: dict[str, Any], path: Path, unchecked: bool) -> Iterator[Piece]:
     role = openai.ROLES[message["role"]]
+    openai.hold_name(message.get("name"), "messages")
+    yield from openai.unknown_pieces(message, _SAID, path, role, unchecked=unchecked)
     for name in ("reasoning_content", "reasoning", "refusal"):
         if message.get(name):
             yield Piece(message[name], role, (*path, name), role, field=TEXT_FIELDS[name])
     yield from openai.content_pieces(message.get("content"), (*path, "content"), role, unchecked=unchecked)
     if message.get("audio") is not None and not unchecked:
         raise openai.unreadable("audio", "messages")
-    calls = [*(message.get("tool_calls") or ()), {"function": message.get("function_call")}]
-    for number, call in enumerate(calls):
-        place = (*path, "tool_calls", number) if number < len(calls) - 1 else (*path, "function_call")
+    for number, call in enumerate(message.get("tool_calls") or ()):
+        place = (*path, "tool_calls", number)
+        yield from openai.unknown_pieces(call, ("type", "function", "custom"), place, role, unchecked=unchecked)
         for kind, name in (("function", "arguments"), ("custom", "input")):
-            if text := (call.get(kind) or {}).get(name):
-                inner = (kind, name) if place[-1] != "function_call" else (name,)
-                yield Piece(text, role, (*place, *inner), role, field="arguments")
+            yield from _called(call.get(kind), name, (*place, kind), role, unchecked)
+    yield from _called(message.get("function_call"), "arguments", (*path, "function_call"), role, unchecked)
+
+
+def _called(called: dict[str, Any] | None, name: str, path: Path, role: Role, unchecked: bool) -> Iterator[Piece]:
+    """What a tool was called with; `name` is where it stands."""
+    if called:
+        openai.hold_name(called["name"], "messages")
+        yield from openai.unknown_pieces(called, ("name", name), path, role, unchecked=unchecked)
+        if text := called.get(name):
+            yield Piece(text, role, (*path, name), role, field="arguments")
 
 
 def _names(message: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from trivet.core.errors import TargetError
 from trivet.monitoring.gateway.formats import openai
-from trivet.monitoring.gateway.formats.chat import CHAT, Choices, Count, Fraction, Heat, Seed
+from trivet.monitoring.gateway.formats.chat import CHAT, OPTIONS, Choices, Count, Fraction, Heat, Seed
 from trivet.monitoring.gateway.formats.choices import CHUNK, CompletionReader, without_tokens
 from trivet.monitoring.gateway.formats.shape import Ask, Closing, Open, Piece, Told
 from trivet.monitoring.gateway.formats.streaming import carried
@@ -41,6 +41,9 @@ class CompletionRequest(msgspec.Struct):
     user: str | None = None
 
 
+_KNOWN = frozenset(CompletionRequest.__struct_fields__) | OPTIONS
+
+
 def texts_only(body: Mapping[str, Any], name: str) -> None:
     """Raises Refused where a field holds tokens instead of texts."""
     value = body.get(name)
@@ -59,9 +62,10 @@ class Completions:
     def read(self, body: dict[str, Any], *, unchecked: bool = False) -> Ask:
         texts_only(body, "prompt")
         form = converted(body, CompletionRequest)
-        pieces = [Piece(text, "user", path, "user") for path, text in leaves(body.get("prompt"), ("prompt",))]
+        pieces = list(openai.option_pieces(body, _KNOWN, unchecked=unchecked))
         if form.suffix:
-            pieces.insert(0, Piece(form.suffix, "user", ("suffix",), "user"))
+            pieces.append(Piece(form.suffix, "user", ("suffix",), "user"))
+        pieces += (Piece(text, "user", path, "user") for path, text in leaves(body.get("prompt"), ("prompt",)))
         return Ask(body, form.model, bool(form.stream), tuple(pieces), {}, openai.user_of(body))
 
     def said(self, reply: dict[str, Any]) -> tuple[Piece, ...]:

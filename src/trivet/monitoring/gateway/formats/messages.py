@@ -6,7 +6,7 @@ Anthropic calls a refusal: `stop_reason: refusal`, in band. Thinking that was ch
 server will then not accept back; send the turn without it.
 
 Not covered: redacted thinking and other encrypted content, which nobody between the model's server and itself can read;
-definitions of tools.
+definitions of tools and of MCP servers. Names of tools are held to the characters of a name, not judged.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from trivet.monitoring.gateway.formats.streaming import carried, encode, event, 
 from trivet.monitoring.gateway.formats.texts import as_json, converted, leaves, readings, replaced
 from trivet.monitoring.gateway.wire import Refused
 
+_CALL = frozenset({"type", "name", "input", "cache_control", "caller"})
+_RESULT = frozenset({"type", "content", "cache_control", "caller"})
 _KINDS = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -62,14 +64,21 @@ class MessageRequest(msgspec.Struct):
     metadata: dict[str, Any] | None = None
 
 
+_KNOWN = frozenset(MessageRequest.__struct_fields__) | {"mcp_servers", "betas", "container"}
+
+
 class Messages:
     route = "/v1/messages"
     rewritten = staticmethod(replaced)
 
     def read(self, body: dict[str, Any], *, unchecked: bool = False) -> Ask:
         form = converted(body, MessageRequest)
-        pieces = list(openai.content_pieces(form.system, ("system",), "system", unchecked=unchecked))
+        pieces = list(openai.option_pieces(body, _KNOWN, unchecked=unchecked))
+        pieces += openai.content_pieces(form.system, ("system",), "system", unchecked=unchecked)
         for number, message in enumerate(body["messages"]):
+            if len(message) > 2:
+                place, role = ("messages", number), message["role"]
+                pieces += openai.unknown_pieces(message, ("role", "content"), place, role, unchecked=unchecked)
             pieces += _content(message["content"], ("messages", number, "content"), message["role"], unchecked)
         asked = {"response_format": _format(form), "tools": _tools(form), "tool_choice": form.tool_choice}
         user = (form.metadata or {}).get("user_id")
@@ -142,11 +151,16 @@ def _content(content: Any, path: Path, role: Role, unchecked: bool) -> Iterator[
     for number, block in enumerate(content):
         here, kind = (*path, number), str(block.get("type"))
         if kind in ("tool_use", "server_tool_use", "mcp_tool_use"):
+            openai.hold_name(block.get("name"), "messages")
+            yield from openai.unknown_pieces(block, _CALL, here, role, unchecked=unchecked)
             if block.get("input"):
                 yield Piece(encode(block["input"]).decode(), role, (*here, "input"), role, field="arguments")
         elif kind == "tool_result" or kind.endswith("_tool_result"):
+            yield from openai.unknown_pieces(block, _RESULT, here, "tool", unchecked=unchecked)
             yield from _result(block.get("content"), (*here, "content"), unchecked)
-        elif kind != "redacted_thinking":
+        elif kind == "redacted_thinking":
+            yield from openai.unknown_pieces(block, ("type", "data"), here, role, unchecked=unchecked)
+        else:
             continue
         plain[number] = {"type": "text", "text": ""}
     yield from openai.content_pieces(plain, path, role, unchecked=unchecked)

@@ -4,8 +4,8 @@ A request is a list of items: messages, calls of tools and what came of them, re
 role tool, whatever the kind of the tool. A block by a policy is an `incomplete` response with the reason `content_filter`.
 
 Not covered: `previous_response_id`, `conversation` and item references name texts that lie with the model's server, and stored
-prompts name templates there; they are passed on unread. `background` is refused, because its reply would be fetched past the
-gateway, and so are tools that answer with images.
+prompts name templates there; they are passed on unread. So are log-probabilities of texts that are sent back. `background` is
+refused, because its reply would be fetched past the gateway, and so are tools that answer with images.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import msgspec
 from trivet.core.errors import TargetError
 from trivet.core.messages import TEXTS
 from trivet.monitoring.gateway.formats import openai
+from trivet.monitoring.gateway.formats.chat import OPTIONS
 from trivet.monitoring.gateway.formats.escapes import unescaped
 from trivet.monitoring.gateway.formats.items import RESPONSE, ResponseReader, forget_tokens, item_leaves
 from trivet.monitoring.gateway.formats.shape import Ask, Closing, Open, Path, Piece, Told
@@ -49,6 +50,9 @@ class ResponseRequest(msgspec.Struct):
     safety_identifier: str | None = None
 
 
+_KNOWN = frozenset(ResponseRequest.__struct_fields__) - {"reasoning"} | OPTIONS | {"conversation", "include"}
+
+
 class Responses:
     route = "/v1/responses"
     error = staticmethod(openai.error)
@@ -62,8 +66,11 @@ class Responses:
             if tool.get("type") in _IMAGING and not unchecked:
                 message = f"What the tool {tool['type']!r} shows cannot be checked and is not supported."
                 raise Refused(400, message, param="tools", code="unsupported_content")
-        pieces: list[Piece] = []
+        pieces = list(openai.option_pieces(body, _KNOWN, unchecked=unchecked))
         pieces += _items(form.instructions, ("instructions",), "system", unchecked)
+        pieces += openai.unknown_pieces(
+            form.prompt or {}, ("id", "version", "variables"), ("prompt",), "user", unchecked=unchecked
+        )
         variables = (form.prompt or {}).get("variables")
         for piece in openai.document_pieces(variables, ("prompt", "variables"), unchecked=unchecked):
             pieces.append(Piece(piece.text, "user", piece.path, "user"))
@@ -122,19 +129,21 @@ def _item(item: dict[str, Any], path: Path, unchecked: bool) -> Iterator[Piece]:
         role, content = openai.ROLES.get(str(item.get("role"))), item.get("content")
         if role is None or not isinstance(content, (str, list)):
             raise Refused(400, "A message of the input needs `role` and `content`.", param=str(path[0]))
+        yield from openai.unknown_pieces(item, ("type", "role", "content"), path, role, unchecked=unchecked)
         yield from openai.content_pieces(content, (*path, "content"), role, unchecked=unchecked)
     elif kind in ("item_reference", "compaction"):
-        return
+        yield from openai.unknown_pieces(item, ("type", "id"), path, "user", unchecked=unchecked)
     elif not isinstance(kind, str) or not kind:
         raise Refused(400, "An item of the input has no type.", param=str(path[0]))
     elif kind.endswith("_output"):
         yield from _output(item, path, unchecked)
     else:
         # Calls of tools and reasoning: the assistant's own words of an earlier turn.
+        openai.hold_name(item.get("name"), str(path[0]))
         for piece in openai.document_pieces(item, path, unchecked=unchecked):
             name = piece.path[len(path)]
             field = "reasoning" if kind == "reasoning" else "arguments" if name in ("arguments", "input") else "content"
-            if name not in ("id", "call_id", "name", "status", "namespace"):
+            if name != "name" and not (name in openai.IDS and is_name(piece.text)):
                 yield Piece(piece.text, "assistant", piece.path, "assistant", field=field)
 
 
@@ -145,7 +154,7 @@ def _output(item: dict[str, Any], path: Path, unchecked: bool) -> Iterator[Piece
         yield from readings(parts, (*path, "output"), "tool", "tool")
         item = {name: value for name, value in item.items() if name != "output"}
     list(openai.document_pieces(item, path, unchecked=unchecked))  # refuses what cannot be read
-    for place, text in leaves(item, path, OPAQUE | {"id", "call_id", "status"}):
+    for place, text in leaves(item, path, OPAQUE | {"id", "call_id", "status"}, given=True):
         yield Piece(text, "tool", place, "tool")
 
 

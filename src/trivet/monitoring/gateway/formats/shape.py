@@ -22,6 +22,10 @@ LINES = "\n"
 """Last step of a path: the parts of that content read as lines, beside the reading without separators (see `parts`)."""
 
 
+NAME = "\n\n"
+"""Last step of a path: not the value that stands there but the name it stands under, which nobody can replace."""
+
+
 class Piece(NamedTuple):
     """One text, who speaks it, and where in the JSON it stands. A tuple because every request makes many."""
 

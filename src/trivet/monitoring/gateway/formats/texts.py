@@ -7,7 +7,8 @@ refused rather than let through half masked. Results of tools and documents are 
 choose the parts.
 
 Not covered: definitions of tools and response formats are the developer's words and are not read; in replies,
-strings under STRUCTURAL names hold no prose and are not read either.
+strings under STRUCTURAL names hold no prose and are not read either, nor are the words without white space under OPAQUE names
+of a request and names of fields that are words themselves.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ import msgspec
 from trivet.core.errors import TargetError
 from trivet.core.messages import TEXTS, Role
 from trivet.monitoring.gateway.formats.escapes import escaped
-from trivet.monitoring.gateway.formats.shape import LINES, Field, Path, Piece
+from trivet.monitoring.gateway.formats.shape import LINES, NAME, Field, Path, Piece
 from trivet.monitoring.gateway.wire import Refused
 
 T = TypeVar("T")
 _SPACE = re.compile(r"\s")
+LONGEST_NAME = 128
 DEEPEST = 64
 """How deep the JSON of a request may be nested: deeper than any schema, far from where walking it costs or fails."""
 
@@ -121,8 +123,13 @@ def converted(body: dict[str, Any], form: type[T]) -> T:
         raise Refused(400, f"The request is not valid: {error}", param=field or None) from error
 
 
-def leaves(value: Any, path: Path = (), but: Container[str] = STRUCTURAL) -> Iterator[tuple[Path, str]]:
-    """Every text within a JSON value and where it stands, but for words without white space under some names."""
+def leaves(
+    value: Any, path: Path = (), but: Container[str] = STRUCTURAL, *, given: bool = False
+) -> Iterator[tuple[Path, str]]:
+    """Every text within a JSON value and where it stands, but for words without white space under some names.
+
+    What is `given` by a client is sealed nowhere, and its names may be prose, which a template then shows to the model.
+    """
     waiting = [(path, value)]
     while waiting:
         path, value = waiting.pop()
@@ -130,10 +137,12 @@ def leaves(value: Any, path: Path = (), but: Container[str] = STRUCTURAL) -> Ite
             if value:
                 yield path, value
         elif isinstance(value, dict):
+            if given:
+                yield from (((*path, name, NAME), name) for name in value if not _is_field(name))
             waiting += [
                 ((*path, name), inner)
                 for name, inner in reversed(value.items())
-                if not (name in but and is_word(inner)) and not _is_opaque(name, inner)
+                if not (name in but and is_word(inner)) and (given or not _is_opaque(name, inner))
             ]
         elif isinstance(value, list):
             waiting += [((*path, number), inner) for number, inner in reversed([*enumerate(value)])]
@@ -169,6 +178,10 @@ def _is_opaque(name: str, value: Any) -> bool:
     return name == "extra_content"
 
 
+def _is_field(name: str) -> bool:
+    return len(name) <= LONGEST_NAME and is_word(name)
+
+
 def is_word(value: Any) -> bool:
     return isinstance(value, str) and _SPACE.search(value) is None
 
@@ -191,6 +204,9 @@ def replaced(value: Any, changes: Mapping[Path, str]) -> Any:
     """The value with the texts at these paths replaced; only what lies on the way to a change is copied."""
     lists = {}
     for path, text in changes.items():
+        if path[-1:] == (NAME,):
+            message = "What is to be masked stands in the name of a field; send it as a value."
+            raise Refused(400, message, kind="content_filter", code="content_filter", param=str(path[0]))
         if path[-1:] == (LINES,):
             lists[path[:-1]] = _agreed(changes.get(path[:-1]), text)
         elif isinstance(at(value, path), list):
