@@ -28,7 +28,7 @@ from trivet.core.errors import TargetError
 from trivet.core.models.scripted import Scripted
 from trivet.core.store.events import Store
 from trivet.monitoring.gateway.app import build_app
-from trivet.monitoring.gateway.formats.shape import Format
+from trivet.monitoring.gateway.formats.shape import NAME, Format
 from trivet.monitoring.gateway.openapi import document
 from trivet.monitoring.gateway.routes import FORMATS
 from trivet.monitoring.gateway.serve import Serving
@@ -205,7 +205,10 @@ def test_any_request_is_read_or_refused(format: Format) -> None:
         assert all(piece.text for piece in ask.pieces)
         same = {piece.path: piece.text for piece in ask.pieces}
         assert format.rewritten(body, {}) == body
-        new = format.rewritten(body, {path: f"<{text}>" for path, text in same.items() if path[-1] != "\n"})
+        for path in (path for path in same if path[-1] == NAME):  # the name of a field is read, and cannot be masked
+            with pytest.raises(Refused, match="the name of a field"):
+                format.rewritten(body, {path: "<>"})
+        new = format.rewritten(body, {path: f"<{text}>" for path, text in same.items() if path[-1] not in ("\n", NAME)})
         texts = [piece.text for piece in format.read(new, unchecked=unchecked).pieces] if _is_plain(same) else []
         assert all(text.startswith("<") for text in texts)
         assert repr(body) == repr(before)  # nothing was changed in place
@@ -214,8 +217,8 @@ def test_any_request_is_read_or_refused(format: Format) -> None:
 
 
 def _is_plain(same: dict[Any, str]) -> bool:
-    """Whether no content of several parts and no arguments that are values stand among the pieces."""
-    return not any(path[-1] in ("\n", "input") for path in same)
+    """Whether no content of several parts, no arguments that are values and no names of fields stand among the pieces."""
+    return not any(path[-1] in ("\n", "input", NAME) for path in same)
 
 
 @pytest.mark.parametrize("format", [format for format, _ in FORMATS], ids=lambda format: format.route)
