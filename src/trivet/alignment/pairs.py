@@ -149,7 +149,7 @@ def reads_alike(
     except torch.OutOfMemoryError:
         raise
     except (ValueError, RuntimeError, TypeError, IndexError, NotImplementedError):
-        return False
+        return False  # the answer, not a failure: families refuse a mask of ours each in its own way
     return torch.allclose(one, two, atol=5e-2 if coarse or first.dtype != torch.float32 else 1e-3)
 
 

@@ -27,6 +27,7 @@ from trivet.core.errors import StoreError
 try:
     import fcntl
 except ModuleNotFoundError:  # pragma: no cover
+    # Windows: there is no such lock, so no spool either (see POSSIBLE), and the recorder writes to the store itself.
     fcntl = None  # type: ignore[assignment]
 
 POSSIBLE = fcntl is not None

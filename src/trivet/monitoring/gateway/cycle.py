@@ -156,6 +156,7 @@ class Cycle:
             self.connection.transport.abort()  # the server stops and the drain is over
             raise
         except Exception:
+            # Whatever a route lets fall, the connection must be answered or cut, and the others served.
             _log.exception("the gateway failed on %s %s", self.scope["method"], self.scope["path"])
             fault = "The gateway failed; its log says why."
         if fault and not self.over and not self.gone:

@@ -112,6 +112,7 @@ class Gateway:
                 raise
             task.uncancel()
         except Exception:
+            # A guard or a format may raise anything; nothing may pass for it, and it is recorded.
             outcome = "bug"
             _log.exception("the gateway failed on %s", call.path)
             if turn:

@@ -7,9 +7,7 @@ Per task the score is a logistic function of both stages' outputs (stacking, Wol
 stage was trained on, with a threshold for a stated share of false alarms. The light stage sees every view and window of
 a text, and chooses what the encoder reads: the beginning of the text as typed; and of the rest, and of the view that looks
 worst, up to MOST - 1 windows and one sentence, where they look clearly worse than the beginning. So a
-long text has a bounded price, what was not read twice was read once, and a sentence among much padding is read alone. On
-the dev part this found as much as reading everything, and more injections, since every window more is one more chance of a
-false alarm. A guard may leave to the light stage what it finds clear
+long text has a bounded price, what was not read twice was read once, and a sentence among much padding is read alone. A guard may leave to the light stage what it finds clear
 (`skip_below`): cheaper, and what only the encoder would have seen is missed.
 
 Not covered: see classifier.py and encoder.py, and their cards, for what both stages miss. A batch is quantised by its own

@@ -15,7 +15,7 @@ Written by `trivet guard train`; do not edit by hand.
 What it is: one file of hashed word and character n-grams with logistic regression, one column ("head") for each thing
 it looks for. `unsafe`: does the text ask for harm? `jailbreak`: does it try to talk the model out of its rules?
 `injection`: does it carry instructions meant to displace the real ones? `toxic`: does it insult, threaten or demean? No neural network, no download, under a
-millisecond for a short prompt on one core. It is the first, cheap layer of the default policy and meant to have others behind it.
+millisecond for a short prompt on one core. It is the first stage of the cascade that the default policy uses (see `encoder/MODEL_CARD.md`).
 
 ## Where it fails
 - It knows words and spellings, not meaning: polite paraphrases, euphemisms and questions whose harm lies in the
