@@ -91,3 +91,13 @@ def test_several_upstreams_and_several_workers(tmp_path: Path) -> None:
             assert running.wait(20) == 0
     with open_home(tmp_path) as store:
         assert store.count("exchange") == 20
+
+
+def test_clients_ask_for_what_was_served_and_learn_no_path(tmp_path: Path) -> None:
+    from trivet.cli.serve import _called
+
+    (tmp_path / "mine").mkdir()
+    assert _called("town:helpful", None) == "town:helpful"
+    assert _called("hf:owner/name", None) == "owner/name"
+    assert _called(str(tmp_path / "mine"), None) == _called(f"hf:{tmp_path / 'mine'}", None) == "mine"
+    assert _called("http://localhost:1/v1#m", None) == _called("town:helpful", tmp_path / "u.yaml") == ""

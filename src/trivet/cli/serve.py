@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Several servers and fallbacks, as YAML (docs/gateway.md), instead of --model.",
 )
-@click.option("--name", default="", help="The name that clients ask for; the model's own if left out.")
+@click.option("--name", default="", help="The name that clients ask for; if left out, that of --model without its folder.")
 @click.option(
     "--policy",
     default="default",
@@ -139,7 +139,7 @@ def serve(
                 model,
                 policies,
                 store,
-                model_name=name,
+                model_name=name or _called(spec, upstreams_file),
                 settings=settings,
                 pseudonym_key=pseudonym_key(home),
                 keyring=keyring,
@@ -175,6 +175,14 @@ def _guarded_door(host: str, keyring: Keyring, insecure: bool) -> None:
             f"--host {host} is open to others and there are no keys; make one with `trivet keys create NAME`, "
             "or say --insecure"
         )
+
+
+def _called(spec: str, upstreams_file: Path | None) -> str:
+    """The name that clients ask for when none is given: what was served, without where it lies; "" asks the model."""
+    if upstreams_file is not None or spec.startswith(("http:", "https:", "scripted:")):
+        return ""
+    spec = spec.removeprefix("hf:")
+    return Path(spec).name if Path(spec).is_dir() else spec
 
 
 def _local_is_one(spec: str, upstreams_file: Path | None) -> None:
