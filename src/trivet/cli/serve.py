@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Several servers and fallbacks, as YAML (docs/gateway.md), instead of --model.",
 )
-@click.option("--name", default="", help="The name that clients ask for; if left out, that of --model without its folder.")
+@click.option(
+    "--name", default="", help="The name that clients ask for; if left out, that of --model without its folder."
+)
 @click.option(
     "--policy",
     default="default",
