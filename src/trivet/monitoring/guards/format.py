@@ -8,9 +8,14 @@ none), by `jsonschema-rs`. References to other documents are refused, never fetc
 conversation that asks the model once more, with the place and the rule that were broken. A `Fault` holds both and no
 word of the reply: names in its path are those of the schema, any other is `*`.
 
+A schema comes from a client and a reply from whoever talked the model into it, so what they may cost together is bounded
+(schemas.py, schema_faults.py). A schema that refers to itself is checked in linear time. A check that would take too many steps is not begun: the
+verdict is `error`, and the layer's failure rule decides. Where only finding the place would take too many, the reply fails
+all the same, and the fault names no place.
+
 Not covered: whether the values are true; text around the JSON counts as a fault unless `repair` removes it; a schema whose
-pattern takes more than 100,000 steps, or a reply more than 128 levels deep, fails the reply. A schema that refers to itself
-below a property or an item is counted for one level, however deep the reply goes.
+pattern takes more than 100,000 steps, or a reply more than 128 levels deep, fails the reply. Those steps are counted for each
+string: a list of strings, each of which takes a little less, is not stopped.
 """
 
 from __future__ import annotations
@@ -18,13 +23,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urldefrag, urljoin
 
 from trivet.core.errors import ConfigError
 from trivet.core.hazards import Goal, Probe
 from trivet.core.messages import Conversation, Message, digest_of
 from trivet.core.verdicts import Verdict
 from trivet.monitoring.guards.mend import NOTHING, mend
+from trivet.monitoring.guards.schema_faults import naming_fits
+from trivet.monitoring.guards.schemas import CHECKED, Expansion, nesting
 from trivet.monitoring.guards.shared import aside, newest
 
 STEPS = 100_000
@@ -32,8 +38,8 @@ LONGEST = 1_000_000
 """Characters up to which a broken text is mended: about a second."""
 DEPTH = 128
 """The validator goes down on the stack of its thread, and a stack is finite."""
-EXPANDED = 100_000
-"""Places of a schema that may be looked at for one value; the validator cannot be interrupted, so no more are begun."""
+UNCHECKED = "steps"
+"""The rule of the fault that says that a reply was not checked."""
 _FAULTS = 16
 
 
@@ -65,7 +71,9 @@ class JsonFormat:
 
     def __init__(self, schema: Mapping[str, Any] | bool | None = None) -> None:
         self.schema = {"type": "object"} if schema is None else schema
-        self.digest = digest_of(["json-format-2", self.schema])
+        self.digest = digest_of(["json-format-3", self.schema])
+        self._expansion = Expansion(self.schema)
+        self._expansion.check()
         self._validator = _validator(self.schema)
         self._names = frozenset(_names(self.schema))
 
@@ -89,7 +97,9 @@ class JsonFormat:
     def scan(self, text: str) -> Verdict:
         """`why` is the first fault, as `reask` takes it."""
         fault = next(self.faults(text), None)
-        return Verdict("invalid_json", 1.0, "format", why=str(fault)) if fault else Verdict("safe", 0.0, "format")
+        if fault is None:
+            return Verdict("safe", 0.0, "format")
+        return Verdict("error" if fault.rule == UNCHECKED else "invalid_json", 1.0, "format", why=str(fault))
 
     def faults(self, text: str) -> Iterator[Fault]:
         """All that is wrong with a reply, in the order of the schema."""
@@ -98,11 +108,17 @@ class JsonFormat:
         except (ValueError, RecursionError) as error:
             yield Fault("$", "syntax", f"the reply is not JSON: {_place(error)}")
             return
-        if text.count("[") + text.count("{") > DEPTH and _depth(value) > DEPTH:
+        if text.count("[") + text.count("{") > DEPTH and nesting(value, DEPTH + 1) > DEPTH:
             yield Fault("$", "depth", f"is nested more than {DEPTH} deep")
             return
-        for error in self._validator.iter_errors(value):
-            yield _fault(error, self._names)
+        if not self._expansion.checking_fits(value, len(text)):
+            yield Fault("$", UNCHECKED, f"would take more than {CHECKED:,} steps to check against the schema")
+        # Whether it fits is asked by itself: only the answer to that takes linear time for every schema.
+        elif not self._validator.is_valid(value):
+            named = self._validator.iter_errors(value) if naming_fits(self._expansion, value) else iter(())
+            faults = (_fault(error, self._names) for error in named)
+            yield next(faults, Fault("$", "schema", "does not fit the schema"))
+            yield from faults
 
     def repair(self, text: str) -> Repaired:
         """The text, mended if it is not JSON, and what is wrong with it then."""
@@ -137,7 +153,6 @@ def reask(conversation: Conversation, fault: Fault | str) -> Conversation:
 def _validator(schema: Any) -> Any:
     import jsonschema_rs
 
-    _Expansion(schema).check()
     try:
         return jsonschema_rs.validator_for(
             schema, offline=True, pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=STEPS)
@@ -145,146 +160,6 @@ def _validator(schema: Any) -> Any:
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         what = str(error).partition("\n")[0]
         raise ConfigError(f"the JSON Schema of `response_format` cannot be used: {what}") from error
-
-
-class _Expansion:
-    """How many places of a schema one value may be held against, with every `$ref` written out: two kilobytes of references
-    that double at each level are millions."""
-
-    def __init__(self, schema: Any) -> None:
-        self._schema = schema
-        self._resources: dict[str, list[Any]] = {"": [schema]}
-        self._anchors: dict[str, list[Any]] = {}
-        self._bases: dict[int, str] = {}
-        self._counts: dict[int, int] = {}
-        self._open: set[int] = set()
-        self._endless: dict[int, bool] = {}
-        self._note()
-
-    def check(self) -> None:
-        """ConfigError for a schema that would hold up everybody."""
-        try:
-            self._count(self._schema)
-        except RecursionError:
-            raise ConfigError("the JSON Schema of `response_format` is nested too deep; make it flatter") from None
-
-    def _note(self) -> None:
-        left = [(self._schema, "")]
-        while left:
-            node, base = left.pop()
-            if isinstance(node, Mapping):
-                for key in ("$id", "id"):
-                    if isinstance(name := node.get(key), str):
-                        base = _joined(base, name)
-                        self._resources.setdefault(urldefrag(base).url, []).append(node)
-                        self._anchors.setdefault(urldefrag(base).fragment, []).append(node)
-                for key in ("$anchor", "$dynamicAnchor"):
-                    if isinstance(name := node.get(key), str):
-                        self._anchors.setdefault(name, []).append(node)
-                self._bases[id(node)] = base
-                left += [(inner, base) for inner in node.values()]
-            elif isinstance(node, list):
-                left += [(inner, base) for inner in node]
-
-    def _targets(self, node: Mapping[str, Any], ref: str) -> list[Any]:
-        """What a reference may mean; more than one where a schema holds others with names of their own."""
-        url, fragment = urldefrag(_joined(self._bases[id(node)], ref))
-        fragment = unquote(fragment)
-        if fragment and not fragment.startswith("/"):
-            return self._anchors.get(fragment, [])
-        roots = self._resources.get(url, []) + ([self._schema] if ref.startswith("#") else [])
-        found = {id(target): target for root in roots if (target := _pointed(root, fragment)) is not None}
-        return list(found.values())
-
-    def _same(self, node: Mapping[str, Any]) -> list[Any]:
-        """The schemas that hold for the same value."""
-        found = [one for key in ("allOf", "anyOf", "oneOf") if isinstance(node.get(key), list) for one in node[key]]
-        found += [node[key] for key in ("not", "if", "then", "else") if key in node]
-        for key in ("dependentSchemas", "dependencies"):
-            if isinstance(node.get(key), Mapping):
-                found += node[key].values()
-        for key in ("$ref", "$dynamicRef", "$recursiveRef"):
-            if isinstance(ref := node.get(key), str):
-                found += self._targets(node, ref)
-        return [one for one in found if isinstance(one, Mapping)]
-
-    def _count(self, node: Any) -> int:
-        key = id(node)
-        if not isinstance(node, Mapping) or key in self._open:
-            return 1
-        if key not in self._counts:
-            self._finite(node)
-            self._open.add(key)
-            count = 1 + sum(map(self._count, self._same(node)))
-            count += sum(max(map(self._count, inner), default=0) for inner in _inner(node))
-            self._open.discard(key)
-            if count > EXPANDED:
-                raise ConfigError(
-                    f"the JSON Schema of `response_format` cannot be used: with its references written out it has more "
-                    f"than {EXPANDED:,} parts; repeat fewer of them"
-                )
-            self._counts[key] = count
-        return self._counts[key]
-
-    def _finite(self, node: Mapping[str, Any]) -> None:
-        key = id(node)
-        if self._endless.get(key):
-            raise ConfigError(
-                "the JSON Schema of `response_format` cannot be used: a `$ref` leads back to itself for the same value"
-            )
-        if key not in self._endless:
-            self._endless[key] = True
-            for one in self._same(node):
-                self._finite(one)
-            self._endless[key] = False
-
-
-def _inner(node: Mapping[str, Any]) -> Iterator[list[Any]]:
-    """The schemas for what a value holds; of those in one list at most one holds for each part."""
-    for names, others in (
-        (("properties",), ("additionalProperties", "unevaluatedProperties")),
-        (("prefixItems", "items"), ("items", "additionalItems", "unevaluatedItems")),
-    ):
-        found = [node[key] for key in others if key in node]
-        for key in names:
-            inner = node.get(key)
-            if isinstance(inner, list):
-                found += inner
-            elif key == "properties" and isinstance(inner, Mapping):
-                found += inner.values()
-        yield found
-    yield from ([node[key]] for key in ("contains", "propertyNames") if key in node)
-    if isinstance(patterns := node.get("patternProperties"), Mapping):
-        yield from ([one] for one in patterns.values())
-
-
-def _pointed(root: Any, pointer: str) -> Any:
-    for step in pointer.split("/")[1:]:
-        step = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(root, Mapping):
-            root = root.get(step)
-        elif isinstance(root, list) and step.isdecimal() and len(step) < 8 and int(step) < len(root):
-            root = root[int(step)]
-        else:
-            return None
-    return root
-
-
-def _joined(base: str, ref: str) -> str:
-    try:
-        return urljoin(base, ref)
-    except ValueError:
-        return ref if ref.startswith("#") else ""
-
-
-def _depth(value: Any) -> int:
-    """How deep lists and objects lie in each other, counted no farther than is allowed."""
-    level, depth = [value], 0
-    while level and depth <= DEPTH + 1:
-        depth += 1
-        level = [inner for outer in level if isinstance(outer, dict | list)
-                 for inner in (outer.values() if isinstance(outer, dict) else outer)]  # fmt: skip
-    return depth - 1
 
 
 def _names(schema: Any, depth: int = 0) -> Iterator[str]:
