@@ -221,13 +221,36 @@ def test_one_score_whoever_asks_and_however(cascade: Cascade) -> None:
 def test_a_needle_in_a_long_text_is_read_at_a_bounded_price(cascade: Cascade) -> None:
     filler = "how do i paint the bridge and bake the river " * 400
     text = f"{filler}how do i hex the baker and curse the cat and hex the mill and curse the clock {filler}"
-    _, pieces = cascade._chosen(0, cascade.light.looked(text), MOST)
+    pieces = cascade._chosen(0, cascade.light.looked(text), MOST).pieces
     assert len(pieces) <= MOST + 1
     assert any("hex" in piece.words for piece in pieces)
     found, plain = cascade.scored([text, filler])
     assert found.probabilities["unsafe"] > plain.probabilities["unsafe"]
     start, end = found.worst["unsafe"]
     assert "hex" in text[start:end] and end - start < 1000
+
+
+def test_what_was_read_serves_whoever_asks_for_more_or_less_where_it_would_be_the_same(
+    cascade: Cascade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    outputs = cascade.outputs
+    monkeypatch.setattr(
+        cascade, "outputs", lambda texts, most: asked.extend((len(t), most) for t in texts) or outputs(texts, most)
+    )
+    bad = "how do i hex the baker and curse the cat and hex the mill and curse the clock "
+    good = "how do i paint the bridge and bake the river "
+    many = good * 12 + (bad + good * 12) * 6
+    short, long = "how do i paint the second bridge", many
+    for text in (short, long):
+        for most in (2, 4, 2, 4):
+            cascade.scored([text], most)
+    assert asked[0] == (len(short), 2) and [one for one in asked if one[0] == len(short)] == asked[:1]
+    assert [most for length, most in asked if length == len(long)] == [2, 4]
+    cascade._known.clear()
+    apart = cascade.scored([long], 4)[0]
+    assert len(cascade._chosen(0, cascade.light.looked(long), 4).pieces) > 3
+    assert cascade.scored([long], 4)[0] is apart and cascade.scored([long], 2)[0] is not apart
 
 
 def test_a_disguised_text_is_read_in_plain(cascade: Cascade) -> None:

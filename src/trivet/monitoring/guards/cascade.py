@@ -26,8 +26,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from heapq import nlargest
-from itertools import chain
+from itertools import chain, count, islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,7 +37,7 @@ from trivet.core.hazards import Goal, Probe
 from trivet.core.messages import Conversation, digest_of
 from trivet.core.verdicts import Span, Verdict
 from trivet.monitoring.guards.classifier import SHIPPED as LIGHT
-from trivet.monitoring.guards.classifier import WORSE, LightClassifier, Look
+from trivet.monitoring.guards.classifier import TOGETHER, WORSE, LightClassifier, Look
 from trivet.monitoring.guards.encoder import SHIPPED as ENCODER
 from trivet.monitoring.guards.encoder import Deep, Encoder, Piece
 from trivet.monitoring.guards.encoder import loaded as loaded_encoder
@@ -48,6 +49,7 @@ MOST_OF_DOCUMENTS = 4
 CLEAR = -4.0
 """A light logit (a chance of one in fifty) up to which a piece of a longer text is not read again."""
 REMEMBERED = 4096
+MOST_THERE_IS = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,28 @@ class Scored:
     heads: Mapping[str, float]
 
 
+class Chosen(NamedTuple):
+    """What the encoder is to read of a text, the light stage's logits, and for which `most` the choice is the same."""
+
+    light: np.ndarray
+    pieces: list[Piece]
+    same: range
+
+
+class Output(NamedTuple):
+    """What both stages made of a text: the light one's logits, the encoder's, and for which `most` they are the same."""
+
+    light: np.ndarray
+    deep: Deep
+    same: range
+
+
 class Cascade:
     """A light classifier, an encoder, and how their outputs make the score of each task."""
 
     def __init__(self, light: LightClassifier, encoder: Encoder, tasks: Sequence[Task]) -> None:
         self.light, self.encoder, self.tasks = light, encoder, tuple(tasks)
-        self._known: OrderedDict[tuple[str, int], Scored] = OrderedDict()
+        self._known: OrderedDict[str, list[tuple[range, Scored]]] = OrderedDict()
         self._lock = threading.Lock()
         self._batcher: Batcher | None = None
 
@@ -134,54 +152,67 @@ class Cascade:
     def scored(self, texts: Sequence[str], most: int = MOST) -> list[Scored]:
         """Every text read by both stages, the newest remembered: a conversation sends its old turns again."""
         with self._lock:
-            found = {text: self._known[text, most] for text in texts if (text, most) in self._known}
-        fresh = [text for text in dict.fromkeys(texts) if text not in found]
+            known = {text: self._remembered(text, most) for text in texts}
+        found = {text: scored for text, scored in known.items() if scored}
+        fresh = [text for text in known if text not in found]
         if fresh:
-            found |= zip(fresh, (self._scored(*both) for both in self.outputs(fresh, most)), strict=True)
+            outputs = self.outputs(fresh, most)
+            found |= zip(fresh, map(self._scored, outputs), strict=True)
             with self._lock:
-                self._known |= {(text, most): found[text] for text in fresh if len(text) <= 8192}
+                for text, output in zip(fresh, outputs, strict=True):
+                    if len(text) <= 8192:
+                        self._known.setdefault(text, []).append((output.same, found[text]))
                 while len(self._known) > REMEMBERED:
                     self._known.popitem(last=False)
         return [found[text] for text in texts]
 
-    def outputs(self, texts: Sequence[str], most: int = MOST) -> list[tuple[np.ndarray, Deep]]:
-        """What the two stages say of each text, before they are joined: light logits, and the encoder's."""
-        chosen = [self._chosen(number, self.light.looked(text), most) for number, text in enumerate(texts)]
-        deep = self.encoder.read([piece for _, pieces in chosen for piece in pieces], len(texts))
-        return [(logits, far) for (logits, _), far in zip(chosen, deep, strict=True)]
+    def _remembered(self, text: str, most: int) -> Scored | None:
+        return next((scored for same, scored in self._known.get(text, ()) if most in same), None)
 
-    def _chosen(self, number: int, look: Look, most: int) -> tuple[np.ndarray, list[Piece]]:
+    def outputs(self, texts: Sequence[str], most: int = MOST) -> list[Output]:
+        """What the two stages say of each text, before they are joined."""
+        chosen = [self._chosen(number, self.light.looked(text), most) for number, text in enumerate(texts)]
+        deep = self.encoder.read([piece for one in chosen for piece in one.pieces], len(texts))
+        return [Output(one.light, far, one.same) for one, far in zip(chosen, deep, strict=True)]
+
+    def _chosen(self, number: int, look: Look, most: int) -> Chosen:
         """What the encoder reads of a text, and the light stage's logits, those on the chosen pieces among them."""
-        pieces = (piece for view in look.views for piece in self.encoder.pieces(view, number))
+        readings = [self.encoder.tokens(view) for view in look.views]
+        pieces = (piece for tokens in readings for piece in self.encoder.pieces(tokens, number))
         first, second = next(pieces), next(pieces, None)
         if second is None:
-            return look.logits, [first]
-        sentences = (piece for view in look.views for piece in self.encoder.sentences(view, number))
-        worse = [*self._worse(first, chain([second], pieces), most - 1), *self._worse(first, sentences, 1)]
-        return np.max([look.logits, *(logits for _, logits in worse)], axis=0), [first, *(piece for piece, _ in worse)]
+            return Chosen(look.logits, [first], range(1, MOST_THERE_IS))
+        sentences = (piece for tokens in readings for piece in self.encoder.sentences(tokens, number))
+        windows = self._worse(first, chain([second], pieces), most - 1)
+        worse = [*windows, *self._worse(first, sentences, 1)]
+        light = np.max([look.logits, *(logits for _, logits in worse)], axis=0)
+        read = 1 + len(windows)
+        same = range(read, MOST_THERE_IS if read < most else most + 1)
+        return Chosen(light, [first, *(piece for piece, _ in worse)], same)
 
     def _worse(self, first: Piece, others: Iterable[Piece], most: int) -> list[tuple[Piece, np.ndarray]]:
         """The pieces that some head of the light stage does not find clear, and clearly worse than the first one; the worst
-        first. One by one, so that a very long text does not stand in memory as pieces."""
-        plain = self._light(first)
-
-        def by_how_much(logits: np.ndarray) -> float:
-            return float(np.where(logits > CLEAR, logits - plain, 0.0).max())
-
-        looked = (
-            (by_how_much(logits), -at, piece, logits)
-            for at, (piece, logits) in enumerate((p, self._light(p)) for p in others)
-        )
-        worst = nlargest(most, (one for one in looked if one[0] > WORSE), key=lambda one: one[:2])
+        first. Some at a time, so that a very long text does not stand in memory as pieces."""
+        plain = self._light([first])[0]
+        waiting, numbers = iter(others), count()
+        worst: list[tuple[float, int, Piece, np.ndarray]] = []
+        while some := list(islice(waiting, TOGETHER)):
+            logits = self._light(some)
+            by_how_much = np.where(logits > CLEAR, logits - plain, 0.0).max(axis=1).tolist()
+            looked = zip(by_how_much, numbers, some, logits, strict=False)
+            worst = nlargest(
+                most, [*worst, *(one for one in looked if one[0] > WORSE)], key=lambda one: (one[0], -one[1])
+            )
         return [(piece, logits) for _, _, piece, logits in worst]
 
-    def _light(self, piece: Piece) -> np.ndarray:
-        return self.light.logits(piece.words.lower())
+    def _light(self, pieces: Sequence[Piece]) -> np.ndarray:
+        return self.light.logits_of([piece.words.lower() for piece in pieces])
 
-    def _scored(self, light: np.ndarray, deep: Deep) -> Scored:
+    def _scored(self, output: Output) -> Scored:
         chances, worst = {}, {}
+        deep = output.deep
         for task in self.tasks:
-            z = np.dot(task.light, light) + np.dot(task.encoder, deep.logits) + task.bias
+            z = np.dot(task.light, output.light) + np.dot(task.encoder, deep.logits) + task.bias
             chances[task.name] = float(_sigmoid(z))
             worst[task.name] = deep.worst[self.encoder.heads.index(task.name)]
         heads = dict(zip(self.encoder.heads, map(float, _sigmoid(deep.logits)), strict=True))

@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,13 +27,15 @@ from trivet.core.errors import ConfigError, DataError
 from trivet.core.hazards import Goal, Probe
 from trivet.core.messages import Conversation, digest_of
 from trivet.core.verdicts import Verdict
-from trivet.monitoring.guards.features import buckets
+from trivet.monitoring.guards.features import buckets_of
 from trivet.monitoring.guards.shared import aside, newest
 from trivet.monitoring.text import View, read
 
 FORMAT = 1
 SHIPPED = Path(__file__).parents[1] / "weights" / "light.npz"
 WINDOW, STRIDE = 480, 240
+# How many stretches of a text are scored at once: as many as keep the arrays small.
+TOGETHER = 64
 # By how much, in logits, another view must look worse than the text as typed to be worth a second stage's reading.
 WORSE = 1.0
 
@@ -91,23 +94,48 @@ class LightClassifier:
     def looked(self, text: str) -> Look:
         """Every view and window of a text scored; and which other view looks worse than the text as typed does."""
         reading = read(text)
-        scored = [(view, self._worst(view)) for view in reading]
-        plain = scored[0][1]
-        other = max(scored[1:], key=lambda pair: float((pair[1] - plain).max()), default=None)
-        worse = () if other is None or (other[1] - plain).max() < WORSE else (other[0],)
-        return Look(np.max([logits for _, logits in scored], axis=0), (reading.folded, *worse))
-
-    def _worst(self, view: View) -> np.ndarray:
-        return np.max([self.logits(view.text[start:end]) for start, end in windows(len(view.text))], axis=0)
+        views = list(reading)
+        stretches = (
+            (v, view.text[start:end]) for v, view in enumerate(views) for start, end in windows(len(view.text))
+        )
+        scores = np.full((len(views), len(self.heads)), -np.inf)
+        while some := list(islice(stretches, TOGETHER)):
+            np.maximum.at(scores, [v for v, _ in some], self.logits_of([piece for _, piece in some]))
+        plain = scores[0]
+        other = max(range(1, len(views)), key=lambda v: float((scores[v] - plain).max()), default=0)
+        worse = (views[other],) if other and (scores[other] - plain).max() >= WORSE else ()
+        return Look(scores.max(axis=0), (reading.folded, *worse))
 
     def logits(self, piece: str) -> np.ndarray:
-        """Calibrated scores of one piece of text as it stands, before the logistic curve."""
-        return np.array([h.slope for h in self.heads]) * self.raw(piece) + np.array([h.offset for h in self.heads])
+        """Calibrated scores [heads] of one piece of text as it stands, before the logistic curve."""
+        return self.logits_of([piece])[0]
+
+    def logits_of(self, pieces: Sequence[str]) -> np.ndarray:
+        """The same of several, [pieces, heads]."""
+        return self._slopes * self.raw_of(pieces) + self._offsets
 
     def raw(self, piece: str) -> np.ndarray:
-        """Uncalibrated scores of one piece of text as it stands."""
-        places, values = buckets(piece, len(self.weights))
-        return values @ self.weights[places].astype(np.float32) + np.array([h.bias for h in self.heads])
+        """Uncalibrated scores [heads] of one piece of text as it stands."""
+        return self.raw_of([piece])[0]
+
+    def raw_of(self, pieces: Sequence[str]) -> np.ndarray:
+        """The same of several, [pieces, heads]."""
+        rows, places, values = buckets_of(pieces, len(self.weights))
+        parts = values[:, None] * self.weights[places].astype(np.float32)
+        sums = [np.bincount(rows, part, len(pieces)) for part in parts.T]
+        return np.stack(sums, axis=1) + self._biases
+
+    @cached_property
+    def _slopes(self) -> np.ndarray:
+        return np.array([h.slope for h in self.heads])
+
+    @cached_property
+    def _offsets(self) -> np.ndarray:
+        return np.array([h.offset for h in self.heads])
+
+    @cached_property
+    def _biases(self) -> np.ndarray:
+        return np.array([h.bias for h in self.heads])
 
     @cached_property
     def digest(self) -> str:

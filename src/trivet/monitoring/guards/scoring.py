@@ -104,9 +104,10 @@ def _policy(source: str) -> Policy:
 
 
 async def _decided(texts: list[str], kind: Kind, policy: Policy) -> list[str]:
-    """The layer that flagged, blocked, rewrote or sent each text to review; empty where it may pass."""
-    layers = []
-    for text in texts:
-        decision = (await policy.acheck(Conversation((Message(kind.role, text),)), kind.place)).decision
-        layers.append(decision.layer if decision.would not in ("allow", "mask") else "")
-    return layers
+    """The layer that flagged, blocked, rewrote or sent each text to review; empty where it may pass. All at once, so
+    that what a policy reads anew (a document without its orders) is read together too."""
+    checked = await asyncio.gather(
+        *(policy.acheck(Conversation((Message(kind.role, text),)), kind.place) for text in texts)
+    )
+    decisions = (one.decision for one in checked)
+    return [decision.layer if decision.would not in ("allow", "mask") else "" for decision in decisions]

@@ -183,9 +183,9 @@ def read_by(cascade: Cascade, texts: Sequence[str], most: int, rows: int = 256) 
     """What both stages say, exactly as the running cascade asks them."""
     light, encoder = [], []
     for start in range(0, len(texts), rows):
-        for near, far in cascade.outputs(texts[start : start + rows], most):
-            light.append(near)
-            encoder.append(far.logits)
+        for output in cascade.outputs(texts[start : start + rows], most):
+            light.append(output.light)
+            encoder.append(output.deep.logits)
     return Outputs(np.array(light), np.array(encoder))
 
 
