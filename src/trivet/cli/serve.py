@@ -119,6 +119,7 @@ def serve(
     from trivet.monitoring.gateway.workers import Workers
     from trivet.monitoring.live import Policies
     from trivet.monitoring.privacy import pseudonym_key
+    from trivet.monitoring.reviewed import ReviewedAttacks
 
     home = home_or_default(home)
     settings = Settings(hosts=(*LOOPBACK, host, *hosts), **given)
@@ -135,7 +136,9 @@ def serve(
             if Workers(workers).parent(lambda: click.echo(told)):
                 return
             listening = listen(host, port, shared=True)  # the kernel deals connections out between these
-        with open_home(home) as store:
+        with open_home(home) as store, ReviewedAttacks(store) as attacks:
+            policies.prepare(attacks.join)
+            attacks.poll()  # what is known is known to the first request
             model = _model(spec, upstreams_file, ca, home, threads)
             app = build_app(
                 model,

@@ -2,6 +2,7 @@
 
     policies = Policies.load("policies.yaml").start()
     policy = policies.for_tenant("acme")        # once for each request; a request keeps the policy it began with
+    policies.prepare(attacks.join)              # what guards learn while they run goes on across a swap (reviewed.py)
 
 `policies.yaml` is a policy, or names them: `default: policies/main.yaml`, `tenants: {acme: policies/acme.yaml}`. The files,
 and those that they name, are watched by their content. A changed file is loaded once it has stood still for a whole poll,
@@ -55,6 +56,7 @@ class Policies:
         self.history: deque[Version] = deque(maxlen=HISTORY)
         self._lock = threading.RLock()
         self._current: dict[str, Policy] = {}
+        self._prepare: Callable[[Policy], None] | None = None
         self._sources: dict[str, Path] = {}
         self._pinned: set[str] = set()
         self._errors: dict[str, str] = {}
@@ -83,6 +85,14 @@ class Policies:
         """The policy in force for a tenant; the default one for tenants that have none of their own."""
         current = self._current
         return current.get(name) or current[DEFAULT]
+
+    def prepare(self, hook: Callable[[Policy], None]) -> Policies:
+        """Have `hook` called with every policy in force now, and with each other one before it comes into force."""
+        with self._lock:
+            self._prepare = hook
+            for policy in self._current.values():
+                hook(policy)
+        return self
 
     @property
     def tenants(self) -> tuple[str, ...]:
@@ -170,6 +180,8 @@ class Policies:
     def _swap(self, fresh: dict[str, Policy], cause: Cause) -> None:
         for tenant, policy in fresh.items():
             if self._current.get(tenant) is not policy:
+                if self._prepare:
+                    self._prepare(policy)
                 source = str(self._sources.get(tenant, "")) if cause in ("start", "file") else ""
                 self.history.append(Version(tenant, policy, self._clock(), cause, source))
                 _log.info("policy %s %s in force for %s (%s)", policy.name, policy.version, tenant, cause)

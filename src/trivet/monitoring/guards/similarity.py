@@ -2,7 +2,8 @@
 
     corpus = AttackCorpus(path="attacks.jsonl")      # rows {"text": ...}; read again when the file changes
     corpus.add("a new jailbreak")                    # counts in the next request, in every thread
-    corpus.from_store(store)                         # what reviewers found harmful
+    corpus.from_store(store)                         # what reviewers found harmful, once
+    Similarity(corpus, reviews=True)                 # the same, followed while requests run (reviewed.py)
 
 A text is embedded in all its views, a long one in overlapping windows (an attack quoted inside it still fills one of
 them), attacks in lower case and in the same windows, and the highest cosine counts. The corpus is a matrix of unit rows; comparing is one matrix product for all windows of all
@@ -20,9 +21,9 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,6 +62,11 @@ class _Rows(NamedTuple):
     count: int
     known: frozenset[str]
     scales: frozenset[int] = frozenset()
+    owners: tuple[str, ...] = ()
+    """Whose attack each row is."""
+
+
+_EMPTY = _Rows(np.zeros((0, 0), dtype=np.float32), 0, frozenset())
 
 
 class AttackCorpus:
@@ -72,7 +78,7 @@ class AttackCorpus:
         self.embed = embed
         self.path = Path(path) if path is not None else None
         self._lock = threading.Lock()
-        self._rows = _Rows(np.zeros((0, 0), dtype=np.float32), 0, frozenset())
+        self._rows = _EMPTY
         self._added: dict[str, str] = {}
         self._mark: tuple[int, int] | None = None
         self.add_all(texts)
@@ -80,6 +86,11 @@ class AttackCorpus:
 
     def __len__(self) -> int:
         return len(self._rows.known)
+
+    @property
+    def windows(self) -> int:
+        """How many windows the attacks are compared by: one for a short attack, several for a long one."""
+        return self._rows.count
 
     @property
     def scales(self) -> tuple[int, ...]:
@@ -99,14 +110,30 @@ class AttackCorpus:
         """Take attacks in; how many were new. Several at once are embedded together."""
         with self._lock:
             rows = self._rows
-            plain = (read(text).folded.text.strip() for text in texts)
+            plain = map(plainly, texts)
             fresh = {key: text for text in plain if text and (key := digest_of(text)) not in rows.known}
             if fresh:
-                scales = {text: _scale(len(text)) for text in fresh.values()}
-                pieces = [text[a:b] for text, scale in scales.items() for a, b in _stretches(len(text), scale)]
-                grown = _grown(rows, _unit(self.embed(pieces)), frozenset(fresh))
+                scales = {key: _scale(len(text)) for key, text in fresh.items()}
+                places = [(key, a, b) for key, text in fresh.items() for a, b in _stretches(len(text), scales[key])]
+                vectors = self.vectors([fresh[key][a:b] for key, a, b in places])
+                grown = _grown(rows, vectors, tuple(key for key, _, _ in places))
                 self._rows = grown._replace(scales=rows.scales | frozenset(scales.values()))
             return len(fresh)
+
+    def drop(self, texts: Iterable[str]) -> int:
+        """Forget attacks; how many were there. Those of a file come again when the file changes."""
+        with self._lock:
+            rows = self._rows
+            gone = {digest_of(plainly(text)) for text in texts} & rows.known
+            if gone == rows.known:
+                self._rows = _EMPTY
+            elif gone:
+                # A copy: whoever compares now goes on with the rows as they were.
+                stays = np.array([owner not in gone for owner in rows.owners])
+                owners = tuple(owner for owner in rows.owners if owner not in gone)
+                kept = rows.vectors[: rows.count][stays]
+                self._rows = _Rows(kept, len(kept), rows.known - gone, rows.scales, owners)
+            return len(gone)
 
     def refresh(self) -> int:
         """Read the file again if it has changed; how many attacks are new. What was in it before stays."""
@@ -141,22 +168,33 @@ class AttackCorpus:
                 found.append(event.conversation.last_user)
         return self.add_all(found)
 
+    def vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts as unit rows, for `against`."""
+        return _unit(self.embed(texts))
+
+    def against(self, vectors: np.ndarray) -> np.ndarray:
+        """The highest cosine of each row with any attack; zeros while there are none."""
+        rows = self._rows
+        if not rows.count or not len(vectors):
+            return np.zeros(len(vectors), dtype=np.float32)
+        best: np.ndarray = (vectors @ rows.vectors[: rows.count].T).max(axis=1)
+        return best
+
     def nearest(self, texts: Sequence[str]) -> np.ndarray:
         """The highest cosine of each text with any attack; zeros while there are none."""
-        rows = self._rows
-        if not rows.count or not texts:
-            return np.zeros(len(texts), dtype=np.float32)
-        best: np.ndarray = (_unit(self.embed(texts)) @ rows.vectors[: rows.count].T).max(axis=1)
-        return best
+        return self.against(self.vectors(texts)) if len(self) and texts else np.zeros(len(texts), dtype=np.float32)
 
 
 class Similarity:
     """A guard that fires on what resembles a known attack. Its score is the cosine, below zero counted as zero.
 
-    It has no `scan`: a policy may remember what a scan said, and a text that passed may be an attack a second later.
+    It has no `scan`: a policy may remember what a scan said, and a text that passed may be an attack a second later. With
+    `reviews` it also knows what reviewers confirmed, once somebody who follows a store has set `learned` (reviewed.py); what
+    it learned is not part of its digest, or every label would be another policy. While it knows no attack it is left out.
     """
 
     cheap = False
+    learned: AttackCorpus | None = None
 
     def __init__(
         self,
@@ -165,8 +203,9 @@ class Similarity:
         allow: Iterable[str] = (),
         threshold: float = 0.75,
         category: str = "prompt_injection",
+        reviews: bool = False,
     ) -> None:
-        self.corpus, self.threshold, self.category = corpus, threshold, category
+        self.corpus, self.threshold, self.category, self.reviews = corpus, threshold, category, reviews
         self.allow = AttackCorpus(allow, embed=corpus.embed)
 
     @classmethod
@@ -177,22 +216,36 @@ class Similarity:
         allow: Iterable[str] = (),
         threshold: float = 0.75,
         category: str = "prompt_injection",
+        reviews: bool = False,
     ) -> Similarity:
-        """From a JSONL file of `{"text": ...}` and from texts in the policy."""
-        if corpus is None and not texts:
-            raise ConfigError("similarity needs known attacks: `settings: {corpus: attacks.jsonl}` or `texts: [...]`")
-        return cls(AttackCorpus(texts, path=corpus), allow=allow, threshold=threshold, category=category)
+        """From a JSONL file of `{"text": ...}`, from texts in the policy, and from what reviewers confirm."""
+        if not isinstance(reviews, bool):
+            raise ConfigError(f"reviews is {reviews!r}; it is true (what reviewers confirm is an attack) or false")
+        if corpus is None and not texts and not reviews:
+            raise ConfigError(
+                "similarity needs known attacks: `settings: {corpus: attacks.jsonl}`, `texts: [...]` or `reviews: true`"
+            )
+        return cls(
+            AttackCorpus(texts, path=corpus), allow=allow, threshold=threshold, category=category, reviews=reviews
+        )
 
     @property
     def digest(self) -> str:
         name = f"{self.corpus.embed.__module__}.{getattr(self.corpus.embed, '__qualname__', '')}"
-        return digest_of(["similarity-1", name, self.corpus.digest, self.allow.digest, self.category])
+        return digest_of(["similarity-2", name, self.corpus.digest, self.allow.digest, self.category, self.reviews])
+
+    def bind(self, request: Mapping[str, Any]) -> Similarity | None:
+        """Nothing to check while there is nothing to compare with; a file may grow, so it is looked at."""
+        return self if self._known() or self.corpus.path else None
+
+    def _known(self) -> list[AttackCorpus]:
+        return [corpus for corpus in (self.corpus, self.learned) if corpus is not None and len(corpus)]
 
     async def judge(self, conversation: Conversation, about: Goal | Probe | None = None) -> Verdict:
         text = newest(conversation)
         return (
             self.look(text)
-            if len(text) <= SCALES[-1] and len(self.corpus) <= SMALL
+            if len(text) <= SCALES[-1] and sum(map(len, self._known())) <= SMALL
             else await asyncio.to_thread(self.look, text)
         )
 
@@ -205,12 +258,15 @@ class Similarity:
     def look_many(self, texts: Sequence[str]) -> list[Verdict]:
         """Verdicts on several texts, all windows of all of them in one product."""
         self.corpus.refresh()
-        scales = self.corpus.scales
+        known = self._known()
+        scales = sorted({scale for corpus in known for scale in corpus.scales})
+        if not known:
+            return [self._verdict(0.0, 0, 0)] * len(texts)
         pieces = [(number, *window) for number, text in enumerate(texts) for window in _windows(text, scales)]
-        words = [piece for _, piece, _, _ in pieces]
-        near = self.corpus.nearest(words)
+        vectors = self.corpus.vectors([piece for _, piece, _, _ in pieces])
+        near = np.max([corpus.against(vectors) for corpus in known], axis=0)
         if len(self.allow):
-            near = np.where(self.allow.nearest(words) > near, 0.0, near)
+            near = np.where(self.allow.against(vectors) > near, 0.0, near)
         best: dict[int, tuple[float, int, int]] = {}
         for (number, _, start, end), cosine in zip(pieces, near.tolist(), strict=True):
             if number not in best or cosine > best[number][0]:
@@ -223,6 +279,11 @@ class Similarity:
         if score < self.threshold:
             return Verdict("safe", score, "similarity", self.category, why)
         return Verdict("known_attack", score, "similarity", self.category, why, (Span(start, end, "known_attack"),))
+
+
+def plainly(text: str) -> str:
+    """A text as attacks are kept and told apart: without disguises, in lower case."""
+    return read(text).folded.text.strip()
 
 
 def _windows(text: str, scales: Sequence[int]) -> Iterable[tuple[str, int, int]]:
@@ -251,7 +312,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return unit
 
 
-def _grown(rows: _Rows, fresh: np.ndarray, keys: frozenset[str]) -> _Rows:
+def _grown(rows: _Rows, fresh: np.ndarray, owners: tuple[str, ...]) -> _Rows:
     """With more rows: written behind those in use, into room kept for that, so that readers are not disturbed and a
     corpus that grows one by one is not copied each time."""
     need = rows.count + len(fresh)
@@ -261,7 +322,7 @@ def _grown(rows: _Rows, fresh: np.ndarray, keys: frozenset[str]) -> _Rows:
         if rows.count:
             vectors[: rows.count] = rows.vectors[: rows.count]
     vectors[rows.count : need] = fresh
-    return _Rows(vectors, need, rows.known | keys)
+    return _Rows(vectors, need, rows.known | frozenset(owners), rows.scales, rows.owners + owners)
 
 
 def _texts(path: Path, *, strict: bool) -> list[str]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
+import re2
 
 from trivet.monitoring.views.characters import readable
 from trivet.monitoring.views.view import Change
@@ -42,6 +43,7 @@ _ESCAPE = re.compile(
 )
 _ESCAPED = re.compile(r"\\x(..)|\\u(....)|\\u\{(\w+)\}|\\U(.{8})|\\([0-3]..)|U\+(\w+) ?")
 _HEX = re.compile(r"(?<![A-Za-z0-9])(?:(?:0x|\\x)?[0-9A-Fa-f]{2}(?:[ :,;\n-]{1,2}|(?=[0-9A-Fa-f\\]|$|\W))){6,}+")
+_HEX_DIGITS = re2.compile(r"(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[ :,;\n-]{0,2}){6,}")
 _BINARY = re.compile(r"(?<!\w)(?:[01]{8}[ ,;\n]{0,2}){4,}+(?!\w)")
 _DECIMAL = re.compile(r"(?<!\w)(?:(?:3[2-9]|[4-9][0-9]|1[01][0-9]|12[0-6]|10|13)(?:[ ,;\n]{1,2}|(?!\w))){6,}+(?!\w)")
 _HEX_NOISE = re.compile(r"\\x|0x|[^0-9A-Fa-f]")
@@ -89,11 +91,21 @@ def _escapes(text: str) -> Iterator[Change]:
 
 
 def _hex(text: str) -> Iterator[Change]:
-    for match in _HEX.finditer(text):
+    for match in _hex_runs(text):
         run = match.group().rstrip(" :,;\n-")
         digits = _HEX_NOISE.sub("", run)
         if len(digits) >= 12 and len(digits) % 2 == 0 and (said := readable(bytes.fromhex(digits))):
             yield Change(match.start(), match.start() + len(run), said)
+
+
+def _hex_runs(text: str) -> Iterator[re.Match[str]]:
+    """What `_HEX.finditer` finds, tried only where an automaton sees digits enough: a long number is no rare thing."""
+    free = 0
+    for rough in _HEX_DIGITS.finditer(text):
+        for place in range(max(free, rough.start()), rough.end()):
+            if place >= free and (match := _HEX.match(text, place)):
+                yield match
+                free = match.end()
 
 
 def _binary(text: str) -> Iterator[Change]:
