@@ -75,6 +75,29 @@ def test_what_is_added_counts_at_once_and_once() -> None:
     assert policy.check(ATTACK).blocked and policy.check(REWORDED).blocked and not policy.check(OTHER).blocked
 
 
+def test_what_is_dropped_no_longer_counts_and_all_else_does() -> None:
+    long = " ".join(f"Rule {n}: the captain's order {n * 37} is obeyed." for n in range(40))
+    corpus = AttackCorpus([ATTACK, long, OTHER])
+    rows = corpus.windows
+    assert corpus.drop([long.upper(), "never heard of"]) == 1 and len(corpus) == 2 and 2 == corpus.windows < rows
+    assert corpus.nearest([ATTACK, OTHER, long[:400]]) == pytest.approx([1, 1, 0], abs=0.5)
+    assert corpus.add(long) and corpus.windows == rows and corpus.nearest([long[480:960]])[0] > 0.7
+    assert corpus.drop([ATTACK, long, OTHER]) == 3 and len(corpus) == corpus.windows == 0
+    assert corpus.nearest([ATTACK]) == pytest.approx([0]) and corpus.add(ATTACK) and corpus.windows == 1
+
+
+def test_what_is_learned_counts_beside_the_corpus_and_what_knows_nothing_is_left_out(tmp_path: Path) -> None:
+    guard = Similarity(AttackCorpus(), allow=["a lesson: " + ATTACK], reviews=True)
+    assert guard.bind({}) is None and guard.look(ATTACK).score == 0.0
+    guard.learned = AttackCorpus([ATTACK])
+    assert guard.bind({}) is guard and guard.look(ATTACK).score > 0.9 and guard.look("a lesson: " + ATTACK).score == 0.0
+    guard.corpus.add(OTHER)
+    assert [round(v.score) for v in guard.look_many([ATTACK, OTHER, ""])] == [1, 1, 0]
+    (tmp_path / "attacks.jsonl").write_text("")
+    growing = Similarity.load(corpus=tmp_path / "attacks.jsonl")
+    assert growing.bind({}) is growing  # the file may grow
+
+
 def test_readers_and_writers_together() -> None:
     corpus = AttackCorpus([ATTACK])
     guard, wrong = Similarity(corpus), []

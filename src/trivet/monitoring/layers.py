@@ -138,7 +138,9 @@ class Layer:
         """The guard as this request needs it, or None where there is nothing to check."""
         if self.when and not self.wanted(request or {}):
             return None
-        return self.guard.bind(request or {}) if isinstance(self.guard, Bindable) else self.guard
+        # What makes a guard Bindable; asking the protocol takes several microseconds, and this is asked for each request.
+        bind = getattr(self.guard, "bind", None)
+        return bind(request or {}) if bind else self.guard
 
     def drawn(self, key: str) -> bool:
         """Whether a conversation is in the canary share: always the same answer for the same key."""

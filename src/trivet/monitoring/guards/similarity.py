@@ -259,9 +259,9 @@ class Similarity:
         """Verdicts on several texts, all windows of all of them in one product."""
         self.corpus.refresh()
         known = self._known()
-        scales = sorted({scale for corpus in known for scale in corpus.scales})
-        if not known:
+        if not known or not any(texts):
             return [self._verdict(0.0, 0, 0)] * len(texts)
+        scales = sorted({scale for corpus in known for scale in corpus.scales})
         pieces = [(number, *window) for number, text in enumerate(texts) for window in _windows(text, scales)]
         vectors = self.corpus.vectors([piece for _, piece, _, _ in pieces])
         near = np.max([corpus.against(vectors) for corpus in known], axis=0)
@@ -292,6 +292,11 @@ def _windows(text: str, scales: Sequence[int]) -> Iterable[tuple[str, int, int]]
         length = len(view.text)
         for start, end in dict.fromkeys(stretch for scale in scales for stretch in _stretches(length, scale)):
             yield view.text[start:end], *view.origin(start, end)
+
+
+def windows_of(attack: str) -> int:
+    """By how many windows an attack, as `plainly` gives it, is compared."""
+    return sum(1 for _ in _stretches(len(attack), _scale(len(attack))))
 
 
 def _scale(length: int) -> int:
