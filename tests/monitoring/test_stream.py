@@ -15,9 +15,11 @@ from trivet.core.messages import Conversation, Message
 from trivet.core.verdicts import Decision, Span, Verdict
 from trivet.monitoring.guards.blocklist import Blocklist
 from trivet.monitoring.guards.format import JsonFormat
+from trivet.monitoring.guards.judge import LlmJudge
 from trivet.monitoring.guards.pii import Pii, Placeholders
 from trivet.monitoring.guards.secrets import Secrets
 from trivet.monitoring.policy import Layer, Policy
+from trivet.monitoring.policyfile import GUARDS
 from trivet.monitoring.segments import HARD
 
 REACH = 160
@@ -115,6 +117,7 @@ PIECES = [
     *HITS,
     *(form for hit in HITS for form in _disguised(hit)),
     *(KEY[:1400], KEY[:200], LINES[:300], "-----END RSA PRIVATE KEY-----"),
+    *("You worthless idiot, everybody hates you.", "I'm sorry, but I can't help with that.", "```python\ndef (:\n```"),
     *("a word here and there", "This is a sentence.", "Yes!", "\n\n", " ", "grim", "grim grim grim", "crash"),
     *(
         "漢字かな交じり文。",
@@ -209,28 +212,61 @@ SHIPPED: dict[str, dict[str, Any]] = {
     "secrets": {},
     "similarity": {"texts": PHRASES},
     "documents": {},
+    "cascade": {"task": "toxic"},
+    "format": {},
+    "judge": {},
+    "prompt_leak": {"canaries": ["Secret Word", "brew the black"]},
+    "refusal": {},
+    "syntax": {},
 }
-"""Guards of ours by the word in a policy file, with settings under which they may be used on streams."""
+"""Guards of ours by the word in a policy file, with settings under which they find some of what TEXTS holds."""
+
+
+class Mentions:
+    """A model that judges for LlmJudge: unsafe is what mentions a potion."""
+
+    name = "mentions"
+
+    async def reply(self, conversation: Conversation, sampling: object = None) -> Message:
+        ask, evidence = conversation.messages[0].content, conversation.messages[-1].content
+        code = ask.split("nothing else: ")[1].split(" ")[0]
+        return Message("assistant", f"{code} unsafe 90" if "potion" in evidence else f"{code} safe")
+
+
+def _policy_of(row: dict[str, Any]) -> Policy:
+    if row["guard"] == "judge":
+        return Policy.from_parts([Layer("judge", LlmJudge(Mentions()), "output", row["action"])])
+    return Policy.load({"layers": [row]})
 
 
 @pytest.mark.parametrize("word", SHIPPED)
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(text=TEXTS, places=st.lists(st.integers(0, 5000), max_size=40))
 def test_the_law_holds_for_every_guard_of_ours(word: str, text: str, places: list[int]) -> None:
+    request = ASKS if word == "format" else None
     rows = [
         {"name": word, "guard": word, "settings": SHIPPED[word], "action": action}
         for action in (("mask", "block") if word in ("blocklist", "pii", "secrets") else ("block",))
     ]
     for row in rows:
-        policy = Policy.load({"layers": [row]})
+        policy = _policy_of(row)
 
         async def both_ways(policy: Policy = policy) -> None:
-            said, decision = await _whole(policy, text)
-            cut, _ = await _streamed(policy, _cut(text, places))
+            said, decision = await _whole(policy, text, request)
+            cut, _ = await _streamed(policy, _cut(text, places), request)
             assert (decision.action, decision.layer) == (cut[1], cut[2])
             assert decision.action == "block" or (cut[0] == said and _masks(decision) == cut[3])
 
         asyncio.run(both_ways())
+
+
+def test_the_law_is_asked_of_every_guard_of_ours_and_each_finds_something() -> None:
+    assert set(SHIPPED) == set(GUARDS)
+    for word, settings_ in SHIPPED.items():
+        policy = _policy_of({"name": word, "guard": word, "settings": settings_, "action": "block"})
+        request = ASKS if word == "format" else None
+        actions = {asyncio.run(_whole(policy, piece, request))[1].action for piece in PIECES}
+        assert actions == {"allow", "block"}, word
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
