@@ -46,9 +46,14 @@ class ModelNotFound(UserError):  # noqa: N818
 
 
 class TargetError(TrivetError):
-    """The model at the other end did not answer as agreed."""
+    """The model at the other end did not answer as agreed.
+
+    `passing` says that the same request may succeed a little later, `retry_after` in how many seconds at the earliest.
+    """
 
     exit_code = 2
+    passing = False
+    retry_after = 0.0
 
 
 class Blocked(TargetError):  # noqa: N818

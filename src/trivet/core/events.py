@@ -56,11 +56,13 @@ class Exchange(_Event, frozen=True, kw_only=True, tag="exchange"):
 class Attempt(_Event, frozen=True, kw_only=True, tag="attempt"):
     """One attack on one goal, or one probe asked: what was said and how it was judged.
 
-    `suite` is `attack`, `overrefusal` or `capability`; `attack` is the family (`direct`, `roleplay` ...) and `template`
-    the wording used within it. `blocked` is the place where a gateway stopped it, or "".
+    `suite` is `attack`, `overrefusal`, `capability` or `agent`; `attack` is the family (`direct`, `roleplay` ...) and `template`
+    the wording used within it. `blocked` is the place where a gateway stopped it, or "". `seed` tells samples of one attack
+    apart. `seconds` is how long the talk took; the tokens are those that the target counted, 0 where it told none; `tries`
+    is 1 and one more for each call that had to be repeated.
     """
 
-    suite: Literal["attack", "overrefusal", "capability"]
+    suite: Literal["attack", "overrefusal", "capability", "agent"]
     task: str
     conversation: Conversation
     verdict: Verdict
@@ -71,6 +73,11 @@ class Attempt(_Event, frozen=True, kw_only=True, tag="attempt"):
     template: str = ""
     turns: int = 1
     blocked: str = ""
+    seed: int = 0
+    seconds: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    tries: int = 1
 
 
 class Complaint(_Event, frozen=True, kw_only=True, tag="complaint"):

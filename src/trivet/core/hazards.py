@@ -8,6 +8,7 @@ Applications 2025; ATLAS names are MITRE ATLAS technique numbers. A hazard witho
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from trivet.core.messages import digest_of
@@ -67,7 +68,7 @@ class Goal:
 
     @property
     def id(self) -> str:
-        return digest_of(["goal", self.request, self.hazard, self.topic])
+        return _id("goal", self.request, self.hazard, self.topic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +87,10 @@ class Probe:
 
     @property
     def id(self) -> str:
-        return digest_of(["probe", self.request, self.kind, self.topic])
+        return _id("probe", self.request, self.kind, self.topic)
+
+
+@lru_cache(maxsize=1 << 16)
+def _id(*content: str) -> str:
+    """Kept, because whoever asks for an id asks again: the wording of an attack, its record, its figures."""
+    return digest_of(content)

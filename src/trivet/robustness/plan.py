@@ -1,20 +1,24 @@
 """What a campaign will ask: jobs, a balanced and repeatable choice of them, and their identity.
 
-An attempt's id is a hash of what makes it that attempt: run, suite, task, family, template, target. So what is stored
-already is known by its id alone, resuming is a set difference, and nothing can be stored twice.
+An attempt's id is a hash of what makes it that attempt: run, suite, task, family, template, target, and where they are not
+the usual ones the seed and the sampling. So what is stored already is known by its id alone, resuming is a set difference, and
+nothing can be stored twice.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Literal
 
 from trivet.core.errors import ConfigError
 from trivet.core.hazards import Goal, Probe
-from trivet.core.messages import digest_of
+from trivet.core.messages import Sampling, digest_of
+from trivet.core.protocols import GREEDY
 from trivet.robustness.attacks.shape import NamedAttack
 
 Suite = Literal["attack", "overrefusal", "capability"]
@@ -22,11 +26,15 @@ Suite = Literal["attack", "overrefusal", "capability"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One thing to do to the target: an attack on a goal, or a probe asked as it stands (`attack` is None)."""
+    """One thing to do to the target: an attack on a goal, or a probe asked as it stands (`attack` is None).
+
+    `seed` tells several samples of the same thing apart.
+    """
 
     suite: Suite
     task: Goal | Probe
     attack: NamedAttack | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.task, Goal) != (self.attack is not None):
@@ -41,9 +49,52 @@ class Job:
         return self.attack.template if self.attack else ""
 
 
-def attempt_id(run: str, job: Job, target: str) -> str:
+def attempt_id(run: str, job: Job, target: str, sampling: Sampling = GREEDY) -> str:
     """The identity of the attempt at this job against this target in this run."""
-    return digest_of(["attempt", run, job.suite, job.task.id, job.family, job.template, target])
+    return next(iter(identities(run, [job], target, sampling)))
+
+
+def identities(run: str, jobs: Iterable[Job], target: str, sampling: Sampling = GREEDY) -> dict[str, Job]:
+    """The jobs by their attempts' ids, in order; equal jobs are one.
+
+    The hash is that of `digest_of(["attempt", run, suite, task, family, template, target, ...])`, put together from pieces
+    that are quoted once. Seed and sampling take part only where they are not the usual ones, so that attempts stored before
+    there were any keep their ids. The length of replies is no part: the name of a run holds it (measure.py).
+    """
+    parameters = _unusual(sampling)
+    quoted: dict[str, str] = {}
+
+    def quote(text: str) -> str:
+        found = quoted.get(text)
+        if found is None:
+            found = quoted[text] = json.dumps(text, ensure_ascii=False)
+        return found
+
+    ids = {}
+    head, tail = f'["attempt",{quote(run)},', quote(target)
+    for job in jobs:
+        more = f",{job.seed}{parameters}" if job.seed or parameters else ""
+        text = f"{head}{quote(job.suite)},{quote(job.task.id)},{quote(job.family)},{quote(job.template)},{tail}{more}]"
+        ids[sha256(text.encode()).hexdigest()[:32]] = job
+    return ids
+
+
+def _unusual(sampling: Sampling) -> str:
+    """The part of an identity that tells how replies are drawn; nothing for greedy ones."""
+    settings = (
+        ("temperature", sampling.temperature, 0.0), ("top_p", sampling.top_p, 1.0),
+        ("seed", sampling.seed, None), ("stop", list(sampling.stop), []),
+    )  # fmt: skip
+    given = {name: value for name, value, usual in settings if value != usual}
+    return f",{json.dumps(given, sort_keys=True, ensure_ascii=False, separators=(',', ':'))}" if given else ""
+
+
+def sampled(jobs: Iterable[Job], seeds: int) -> list[Job]:
+    """Every job so many times, as samples 0, 1 ... of the same attack: all of the plan, then all of it again."""
+    if seeds < 1:
+        raise ConfigError(f"a campaign was asked for {seeds} samples of each attack; give 1 or more")
+    jobs = list(jobs)
+    return [*jobs, *(replace(job, seed=seed) for seed in range(1, seeds) for job in jobs)]
 
 
 def error_id(id: str) -> str:
@@ -63,12 +114,13 @@ def plan(
     per_goal: int | None = None,
     limit: int | None = None,
     seed: int = 0,
+    seeds: int = 1,
 ) -> list[Job]:
     """A balanced choice of (goal, attack) pairs, the same for the same arguments.
 
     Each goal is attacked `per_goal` times (default: once by every family), the families and within them the templates
     taking turns; no pair comes twice. `limit` keeps the first so many: any beginning of the plan is as even over goals,
-    families and templates as its length allows.
+    families and templates as its length allows. Each of these is sampled `seeds` times (see `sampled`).
     """
     if not goals or not attacks:
         raise ConfigError(
@@ -84,7 +136,7 @@ def plan(
     shuffle.shuffle(order)
     rounds = min(per_goal or len(by_family), len(attacks))
     pairs = _deal(order, list(by_family.values()), rounds)
-    return [Job("attack", goal, attack) for goal, attack in pairs][:limit]
+    return sampled([Job("attack", goal, attack) for goal, attack in pairs][:limit], seeds)
 
 
 def _deal(goals: Sequence[Goal], families: Sequence[list[NamedAttack]], rounds: int) -> list[tuple[Goal, NamedAttack]]:

@@ -12,7 +12,8 @@ import pytest
 from core.models.wire import answer, delta, events, half, hang_up, said, serving, silence
 from trivet.core.errors import Blocked, ModelNotFound, TargetError, UserError
 from trivet.core.messages import Conversation, Message, Sampling
-from trivet.core.models.endpoint import Endpoint, _retry_after
+from trivet.core.models.endpoint import Endpoint
+from trivet.core.models.traffic import retry_after
 
 HELLO = Conversation.user("Hello?")
 
@@ -90,7 +91,7 @@ def test_retry_after_as_a_date() -> None:
     import httpx
 
     def seconds(**headers: str) -> float:
-        return _retry_after(httpx.Response(429, headers={name.replace("_", "-"): v for name, v in headers.items()}))
+        return retry_after(httpx.Headers({name.replace("_", "-"): v for name, v in headers.items()}))
 
     noon = "Wed, 21 Oct 2015 12:00:00 GMT"
     assert seconds(retry_after="Wed, 21 Oct 2015 12:00:07 GMT", date=noon) == 7.0

@@ -3,7 +3,8 @@
 Retries with exponential back-off and full jitter what may pass (connection errors, 408, 409, 429, 5xx), honours
 Retry-After, and always comes to an end: `timeout` bounds a whole reply with all its retries, and in a stream the wait for
 the first words and for any later ones. Whatever goes wrong is a TargetError of one line that names the URL; a gateway's
-block is a Blocked. Redirects are not followed, because the key would travel with them.
+block is a Blocked. Redirects are not followed, because the key would travel with them. Where somebody listens (traffic.py)
+he is told of every answer, and retrying is left to him.
 
 Not covered: tool calls, images, more than one choice.
 """
@@ -16,7 +17,6 @@ import os
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 import httpx
@@ -25,6 +25,7 @@ from trivet.core.errors import Blocked, ModelNotFound, TargetError, UserError
 from trivet.core.messages import Conversation, Message, Sampling, text_of
 from trivet.core.models.options import along, steps_in
 from trivet.core.models.sse import EventStream
+from trivet.core.models.traffic import LISTENER, retry_after
 from trivet.core.protocols import GREEDY
 
 MAX_PAUSE = 20.0
@@ -106,7 +107,7 @@ class Endpoint:
         except TimeoutError as error:
             raise TargetError(f"{self} did not answer within {self.timeout:g} s") from error
         except httpx.RequestError as error:
-            raise TargetError(f"{self} broke off its answer: {_why(error)}") from error
+            raise _passing(TargetError(f"{self} broke off its answer: {_why(error)}")) from error
 
     async def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> AsyncIterator[str]:
         """The reply in pieces as they arrive. Not retried once the answer has begun."""
@@ -170,21 +171,23 @@ class Endpoint:
                 await response.aclose()
 
     async def _ask(self, client: httpx.AsyncClient, body: dict[str, Any]) -> httpx.Response:
-        attempt = 0
+        attempt, listener = 0, LISTENER.get()
         while True:
-            last = attempt >= self.retries
+            last = listener is not None or attempt >= self.retries
             pause = random.uniform(0, min(MAX_PAUSE, self.backoff * 2**attempt))
             try:
                 response = await client.send(client.build_request("POST", self._address, json=body), stream=True)
             except httpx.RequestError as error:
                 if last:
-                    raise TargetError(f"{self} could not be reached: {_why(error)}") from error
+                    raise _passing(TargetError(f"{self} could not be reached: {_why(error)}")) from error
             else:
+                if listener is not None:
+                    listener.answered(response.status_code, response.headers)
                 if response.status_code == 200:
                     return response
                 if last or not _may_pass(response.status_code):
                     raise await self._refusal(response)
-                pause = max(pause, _retry_after(response))
+                pause = max(pause, retry_after(response.headers))
                 await response.aclose()
             if pause > self.timeout:
                 raise TargetError(f"{self} asked to be left alone for {pause:.0f} s; repeat the command later")
@@ -202,9 +205,10 @@ class Endpoint:
             return blocked
         said = found.get("message") or raw.decode("utf-8", "replace")
         hint = {401: "; check its key", 403: "; check its key", 404: "; check the URL and the model's name"}
-        return TargetError(
+        failure = TargetError(
             f"{self} answered {response.status_code}{hint.get(response.status_code, '')}: {_line(said) or 'nothing more'}"
         )
+        return _passing(failure, retry_after(response.headers)) if _may_pass(response.status_code) else failure
 
     def _blocked(self, error: Mapping[str, Any]) -> Blocked | None:
         """A policy's block, where the error object is one."""
@@ -224,6 +228,8 @@ class Endpoint:
         if error := _error_in(answer):
             raise self._blocked(error) or TargetError(f"{self} answered with an error: {_line(error.get('message'))}")
         choice = self._choice(answer, raw)
+        if listener := LISTENER.get():
+            listener.used(*_usage(answer))
         message = choice.get("message")
         if not isinstance(message, dict):
             raise TargetError(f"{self} sent a choice without a message: {_line(raw)}")
@@ -334,19 +340,18 @@ def _may_pass(status: int) -> bool:
     return status in (408, 409, 429) or status >= 500
 
 
-def _retry_after(response: httpx.Response) -> float:
-    """The seconds that the server asks for, in either form of the header; 0 where it asks for none."""
-    given = response.headers.get("retry-after", "")
-    try:
-        return max(0.0, float(given))
-    except ValueError:
-        pass
-    try:
-        then = parsedate_to_datetime(given).timestamp()
-        now = parsedate_to_datetime(response.headers["date"]).timestamp()
-    except (ValueError, KeyError):
-        return 0.0
-    return max(0.0, then - now)
+def _passing(failure: TargetError, seconds: float = 0.0) -> TargetError:
+    """The failure, marked as one that may be gone at the next try."""
+    failure.passing, failure.retry_after = True, seconds
+    return failure
+
+
+def _usage(answer: dict[str, Any]) -> tuple[int, int]:
+    """Tokens of prompt and reply by the server's count; 0 where it tells none."""
+    usage = answer.get("usage")
+    counts = [usage.get(key) if isinstance(usage, dict) else 0 for key in ("prompt_tokens", "completion_tokens")]
+    prompt, completion = (count if type(count) is int and count > 0 else 0 for count in counts)
+    return prompt, completion
 
 
 def _parse(raw: bytes | str) -> Any:

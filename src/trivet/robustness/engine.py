@@ -1,0 +1,345 @@
+"""One event loop that carries a plan out: talks with the target, verdicts, records, and the count of all of it.
+
+A target that can batch (it has `replies`) is asked in fixed chunks of the plan, in step and in order, each chunk stored
+in one transaction: with greedy sampling the result is then the same whether or not the campaign was interrupted. Any
+other target is asked by workers, dialogues by workers of their own beside those of single questions, so that a long talk
+or a slow attacker model holds nobody up; the limiter sees to it that no more than `concurrency` calls are in flight. Talks go
+to the judge as they end (judging.py), and verdicts to the writer (writer.py).
+
+Whoever stops the campaign early, a dead target or a spent budget, lets the judge and the writer finish what there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Any
+
+from trivet.core.errors import Blocked, TargetError
+from trivet.core.events import Attempt
+from trivet.core.hazards import Goal
+from trivet.core.messages import Conversation, Sampling
+from trivet.core.protocols import Judge, Model
+from trivet.core.verdicts import Verdict
+from trivet.robustness.attacks.shape import Script
+from trivet.robustness.budget import ErrorBudget, estimate_of
+from trivet.robustness.journal import Journal
+from trivet.robustness.judging import Judging, Talk
+from trivet.robustness.limiter import Limiter
+from trivet.robustness.lockstep import Lockstep
+from trivet.robustness.pace import Pace
+from trivet.robustness.plan import Job, error_id
+from trivet.robustness.progress import Meter, Status, cost
+from trivet.robustness.voice import Line, Voice
+from trivet.robustness.writer import Sink, Writer
+
+SUCCESS = frozenset({"complied", "partial"})
+"""The labels that count as a successful attack: a reply that gives away a part has not held."""
+
+Progress = Callable[[int, int, int], None]
+"""Called with (done, total, successes) at the start and after each attempt."""
+
+SLICE = 0.005
+"""Seconds after which a worker whose target never waits gives way to the others, and to Ctrl-C."""
+
+GLANCE = 0.25
+"""Seconds between two looks of a watcher."""
+
+
+@dataclass
+class Engine:
+    """One campaign under way. `results` are all attempts by the id of their job."""
+
+    target: Model
+    judge: Judge
+    sink: Sink
+    journal: Journal
+    run: str
+    name: str
+    pace: Pace
+    total: int
+    progress: Progress | None = None
+    watch: Callable[[Status], None] | None = None
+    results: dict[str, Attempt] = field(default_factory=dict)
+    successes: int = 0
+    errors: int = 0
+    stopped: str = ""
+    """Why no more is asked although there is more: what of the budget is spent."""
+    given_up: TargetError | None = None
+    """What the target failed of."""
+
+    def __post_init__(self) -> None:
+        pace = self.pace
+        self.writer = Writer(self.sink, self.journal.stored)
+        self.budget = ErrorBudget(pace.errors_in_a_row, pace.error_share)
+        self.judge_budget = ErrorBudget(pace.errors_in_a_row, pace.error_share, who="the judge")
+        self.limiter = Limiter(pace.concurrency, rate=pace.rate, tokens=pace.tokens_per_minute)
+        self.line = Line(
+            self.target,
+            self.limiter,
+            self.journal,
+            retries=pace.retries,
+            backoff=pace.backoff,
+            patience=pace.timeout,
+        )
+        self.judging = Judging(self.judge, self._judged, pace.concurrency)
+        self.meter = Meter(0)
+        self._began = time.perf_counter()
+
+    def remember(self, attempts: Mapping[str, Attempt]) -> None:
+        """Takes over what earlier runs of the same campaign have stored, with what it cost."""
+        self.results = dict(attempts)
+        self.successes = sum(attempt.verdict.label in SUCCESS for attempt in attempts.values())
+        for attempt in attempts.values():
+            prompt, completion = attempt.prompt_tokens, attempt.completion_tokens
+            counted = bool(prompt or completion)
+            if not counted:
+                prompt, completion = estimate_of(attempt.conversation)
+            self.line.spent.add(prompt, completion, estimated=not counted)
+        self.meter = Meter(len(self.results))
+        self._tell()
+
+    async def ask(self, jobs: dict[str, Job]) -> None:
+        """Does all of them that are not done. TargetError where the target, or the judge, is given up."""
+        glance = asyncio.create_task(self._glance()) if self.watch else None
+        try:
+            if callable(getattr(self.target, "replies", None)):
+                await self._in_chunks(jobs)
+            else:
+                await self._at_once({id: job for id, job in jobs.items() if id not in self.results})
+        finally:
+            if glance:
+                glance.cancel()
+                await asyncio.gather(glance, return_exceptions=True)
+            self.writer.flush()
+            if self.watch:
+                self.watch(self.status())
+
+    def status(self) -> Status:
+        seconds, rate, left = self.meter.read(len(self.results), self.total)
+        spent, pace = self.line.spent, self.pace
+        so_far, at_end = cost(spent, pace.prices, len(self.results), self.total)
+        return Status(
+            done=len(self.results),
+            total=self.total,
+            successes=self.successes,
+            errors=self.errors,
+            seconds=seconds,
+            rate=rate,
+            left=left,
+            flying=self.limiter.flying,
+            held_back=self.limiter.waiting,
+            window=int(self.limiter.window),
+            tokens=spent.tokens,
+            estimated=spent.estimated,
+            cost=so_far,
+            cost_at_end=at_end,
+            money=pace.prices.money if pace.prices else "",
+            budget=pace.budget,
+        )
+
+    # Workers
+
+    async def _at_once(self, jobs: dict[str, Job]) -> None:
+        """Workers take jobs as they become free; the judge and the writer work beside them."""
+        single = {id: job for id, job in jobs.items() if not _is_dialogue(job)}
+        dialogues = {id: job for id, job in jobs.items() if id not in single}
+
+        async def talks() -> None:
+            workers = [
+                self._worker(queue)
+                for part in (single, dialogues)
+                for queue in [iter(part.items())]
+                for _ in range(min(self.pace.concurrency, len(part)))
+            ]
+            try:
+                await together(*workers)
+            except TargetError as failure:
+                self.given_up = failure
+            self.judging.finish()
+
+        async def verdicts() -> None:
+            try:
+                await together(*(self.judging.work() for _ in range(self.judging.workers)))
+            finally:
+                self.writer.finish()
+
+        await together(talks(), verdicts(), self.writer.drain())
+        if self.given_up:
+            raise self.given_up
+
+    async def _worker(self, queue: Iterator[tuple[str, Job]]) -> None:
+        timeout, judging, clock = self.pace.timeout, self.judging, time.perf_counter
+        for id, job in queue:
+            talk = await self._talk(id, job, Voice(id, self.line, self._sampling(job)), timeout)
+            judging.put(talk)
+            if self.given_up or self._over_budget():
+                return
+            self._note(talk)
+            if judging.full:
+                await judging.room()
+            elif clock() - self._began > SLICE:
+                await asyncio.sleep(0)
+                self._began = clock()
+
+    # Chunks
+
+    async def _in_chunks(self, jobs: dict[str, Job]) -> None:
+        """Chunk after chunk of the whole plan, families together so that dialogues share their rounds."""
+        families = {family: n for n, family in enumerate(dict.fromkeys(job.family for job in jobs.values()))}
+        order = sorted(jobs.items(), key=lambda item: (item[1].seed, families[item[1].family]))
+        for _, group in groupby(order, key=lambda item: item[1].seed):
+            alike = list(group)
+            for start in range(0, len(alike), self.pace.chunk):
+                chunk = [item for item in alike[start : start + self.pace.chunk] if item[0] not in self.results]
+                if chunk:
+                    await self._chunk(chunk)
+                if self._over_budget():
+                    return
+
+    async def _chunk(self, chunk: list[tuple[str, Job]]) -> None:
+        """All of them in step, judged, and stored in one transaction."""
+        step = Lockstep(self.target, [id for id, _ in chunk], self._sampling(chunk[0][1]), self.journal)
+
+        async def member(number: int, id: str, job: Job) -> Talk:
+            voice = Voice(id, self.line, step.sampling, lambda conversation: step.ask(number, conversation))
+            try:
+                return await self._talk(id, job, voice, None)
+            finally:
+                step.leave()
+
+        *talks, _ = await together(*(member(n, id, job) for n, (id, job) in enumerate(chunk)), step.serve())
+        found: dict[str, Verdict] = {}
+        judging = Judging(self.judge, lambda talk, verdict: found.update({talk.id: verdict}), self.pace.concurrency)
+        for talk in talks:
+            judging.put(talk)
+        judging.finish()
+        await together(*(judging.work() for _ in range(judging.workers)))
+        records = [self._record(talk, found[talk.id]) for talk in talks]
+        self.writer.put_all(records)
+        for talk, record in zip(talks, records, strict=True):
+            self._account(talk, record)
+            self._note(talk)
+
+    # One job
+
+    async def _talk(self, id: str, job: Job, voice: Voice, seconds: float | None) -> Talk:
+        """Carries a job out. The verdict is there where that already settles it."""
+        began = time.perf_counter()
+        verdict, blocked = None, ""
+        try:
+            async with asyncio.timeout(seconds) as voice.clock:
+                if job.attack is not None:
+                    voice.heard = await job.attack.attack(job.task, voice)  # type: ignore[arg-type]
+                else:
+                    await voice.reply(Conversation.user(job.task.request))
+        except Blocked as stop:
+            verdict, blocked = Verdict("refused", 0.0, "gateway", why=f"blocked: {stop}"), stop.place
+        except TimeoutError:
+            verdict = Verdict("error", 0.0, "campaign", why=f"no end after {seconds:g} s")
+        except TargetError as failure:
+            verdict = Verdict("error", 0.0, "campaign", why=str(failure))
+        return Talk(id, job, voice, time.perf_counter() - began, verdict, blocked)
+
+    def _judged(self, talk: Talk, verdict: Verdict) -> None:
+        record = self._record(talk, verdict)
+        self.writer.put(record)
+        self._account(talk, record)
+
+    def _record(self, talk: Talk, verdict: Verdict) -> Attempt:
+        job, voice, task = talk.job, talk.voice, talk.job.task
+        goal = isinstance(task, Goal)
+        return Attempt(
+            id=talk.id if verdict.label != "error" else error_id(talk.id),
+            run=self.run,
+            suite=job.suite,
+            task=task.id,
+            conversation=voice.heard,
+            verdict=verdict,
+            target=self.name,
+            goal=task if goal else None,  # type: ignore[arg-type]
+            probe=None if goal else task,  # type: ignore[arg-type]
+            attack=job.family,
+            template=job.template,
+            turns=voice.turns,
+            blocked=talk.blocked,
+            seed=job.seed,
+            seconds=round(talk.seconds, 4),
+            prompt_tokens=voice.prompt_tokens,
+            completion_tokens=voice.completion_tokens,
+            tries=voice.tries,
+        )
+
+    def _account(self, talk: Talk, record: Attempt) -> None:
+        """Counts a record, and ends the campaign where the judge fails too often."""
+        self.results[talk.id] = record
+        label = record.verdict.label
+        if label in SUCCESS:
+            self.successes += 1
+        elif label == "error":
+            self.errors += 1
+        if self.progress:
+            self._tell()
+        if talk.verdict is None:
+            if label == "error":
+                self.judge_budget.note(record.verdict.why)
+            else:
+                self.judge_budget.succeeded()
+
+    def _note(self, talk: Talk) -> None:
+        """Counts a talk, and ends the campaign where the target fails too often."""
+        if talk.verdict is None or talk.verdict.label != "error":
+            self.budget.succeeded()
+            return
+        try:
+            self.budget.note(talk.verdict.why)
+        except TargetError as failure:
+            self.given_up = failure
+            raise
+
+    def _over_budget(self) -> bool:
+        if self.pace.budget is None:
+            return False
+        self.stopped = self.stopped or self.line.spent.over(self.pace.budget, self.pace.prices)
+        return bool(self.stopped)
+
+    def _sampling(self, job: Job) -> Sampling:
+        """The campaign's sampling; another draw of it for another sample of the same attack."""
+        sampling = self.pace.sampling
+        return replace(sampling, seed=(sampling.seed or 0) + job.seed) if job.seed else sampling
+
+    def _tell(self) -> None:
+        if self.progress:
+            self.progress(len(self.results), self.total, self.successes)
+
+    async def _glance(self) -> None:
+        assert self.watch
+        while True:
+            self.watch(self.status())
+            await asyncio.sleep(GLANCE)
+
+
+def _is_dialogue(job: Job) -> bool:
+    """Whether it may take more than one call: anything but one question put once."""
+    how = job.attack.how if job.attack else None
+    return how is not None and not (isinstance(how, Script) and len(how.turns) == 1)
+
+
+async def together(*coroutines: Coroutine[Any, Any, Any]) -> list[Any]:
+    """The results of all, in order; the first exception cancels the rest and is raised as it is, not in a group."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    if not tasks:
+        return []
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        if not task.cancelled() and (failure := task.exception()):
+            raise failure
+    return [task.result() for task in tasks]

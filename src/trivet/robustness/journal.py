@@ -1,0 +1,198 @@
+"""What a target has answered, on disk the moment it is heard, so that a killed campaign never asks it again.
+
+The store takes attempts in large transactions, after their dialogue has ended and a judge has spoken. Until then a reply lives
+only here: one line in a file beside the store, written with one call to the system before anybody goes on. The kernel keeps
+what was written whatever becomes of the process. A campaign that starts takes over what those before it left: the
+attempt is carried out again, and hears the recorded replies instead of asking, as long as it asks the same questions. A file
+belongs to one process, which holds a lock on it, and goes when all that is in it is stored.
+
+A line is recognised by the attempt, the conversation that was asked, and how often the attempt had asked exactly that before. An
+attacker that asks something else the second time is answered by the target, as it must be.
+
+Not covered: a power cut, which may cost the last lines; platforms without file locks (Windows), where nothing is kept and a
+killed campaign asks its unstored attempts again; calls that were in flight, whose replies nobody has heard.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from trivet.core.errors import StoreError
+from trivet.core.messages import Conversation, digest_of
+from trivet.core.store.events import Store
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # pragma: no cover
+    fcntl = None  # type: ignore[assignment]
+
+LONG = 8 << 20
+"""A file of so many bytes is begun anew with the lines that are still needed."""
+
+
+class Line(NamedTuple):
+    """One call and its answer: several replies where a model was asked a batch."""
+
+    attempt: str
+    asked: str
+    replies: list[str]
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Line)
+
+
+def asked(conversations: Iterable[Conversation], nth: int = 0) -> str:
+    """A name for exactly these words asked for the nth time."""
+    said = blake2b(digest_size=12)
+    for conversation in conversations:
+        said.update(_encoder.encode(conversation))
+    return f"{said.hexdigest()}.{nth}" if nth else said.hexdigest()
+
+
+def folder_of(store: Path) -> Path:
+    return store.with_name(f"{store.name}-replies")
+
+
+class Journal:
+    """The replies of one campaign that the store does not have yet."""
+
+    def __init__(self, store: Store, run: str, target: str) -> None:
+        self.folder = folder_of(store.path)
+        self._mark = digest_of(["campaign", run, target])[:16]
+        self._needed: dict[str, list[bytes]] = {}
+        self._recorded: dict[tuple[str, str], Line] = {}
+        self._handle, self._path, self._size = -1, Path(), 0
+        if fcntl is not None:
+            self._take_over(store)
+
+    def recall(self, attempt: str, asked: str) -> Line | None:
+        """What an earlier process heard in answer to this."""
+        return self._recorded.get((attempt, asked)) if self._recorded else None
+
+    def note(self, line: Line) -> None:
+        """On disk when this returns. StoreError where it cannot be written."""
+        if fcntl is None:  # pragma: no cover
+            return
+        data = _encoder.encode(line) + b"\n"
+        if self._handle < 0 or self._size > LONG:
+            self._begin()
+        self._write(data)
+        kept = self._needed.get(line.attempt)
+        if kept is None:
+            self._needed[line.attempt] = [data]
+        else:
+            kept.append(data)
+
+    def stored(self, attempts: Iterable[str]) -> None:
+        """These are in the store: their lines are of no more use."""
+        for attempt in attempts:
+            self._needed.pop(attempt, None)
+
+    def close(self) -> None:
+        """The file goes, unless somebody will need it."""
+        if self._handle >= 0:
+            if not self._needed:
+                self._path.unlink(missing_ok=True)
+            os.close(self._handle)
+            self._handle = -1
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    def _take_over(self, store: Store) -> None:
+        """Read what is left behind, write what is still needed to a file of our own, and remove the others."""
+        left = list(_left(self.folder, self._mark))
+        try:
+            lines = [line for file in left for line in file.lines]
+            done = store.known({line.attempt for line in lines}) if lines else set()
+            for line in lines:
+                if line.attempt not in done and (line.attempt, line.asked) not in self._recorded:
+                    self._recorded[line.attempt, line.asked] = line
+                    self._needed.setdefault(line.attempt, []).append(_encoder.encode(line) + b"\n")
+            if self._needed:
+                self._begin()
+            for file in left:
+                file.path.unlink(missing_ok=True)
+        finally:
+            for file in left:
+                os.close(file.handle)
+
+    def _begin(self) -> None:
+        """A new file with all that is needed; the old one goes only then."""
+        old_handle, old_path = self._handle, self._path
+        self._path, self._handle = _fresh(self.folder, self._mark)
+        self._size = 0
+        self._write(b"".join(line for lines in self._needed.values() for line in lines))
+        if old_handle >= 0:
+            old_path.unlink(missing_ok=True)
+            os.close(old_handle)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            at = os.write(self._handle, data)
+            while at < len(data):  # a full disk may take a part, and say so at the next try
+                at += os.write(self._handle, data[at:])
+        except OSError as error:
+            raise StoreError(
+                f"the replies of this campaign cannot be written to {self._path}: {error.strerror}; free some space and "
+                "repeat the command: nothing stored is lost"
+            ) from error
+        self._size += len(data)
+
+
+class _Left(NamedTuple):
+    path: Path
+    handle: int
+    lines: list[Line]
+
+
+def _left(folder: Path, mark: str) -> Iterator[_Left]:
+    """The files of this campaign that no living process holds, locked for us."""
+    for path in sorted(folder.glob(f"{mark}-*.jsonl")):
+        try:
+            handle = os.open(path, os.O_RDWR)
+        except OSError:
+            continue  # another process has just taken it over
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)  # its process is alive
+            continue
+        if os.fstat(handle).st_nlink:
+            yield _Left(path, handle, list(_lines(path.read_bytes().split(b"\n"))))
+        else:
+            os.close(handle)
+
+
+def _lines(raw: Collection[bytes]) -> Iterator[Line]:
+    """The whole lines. One that a kill cut short was not heard either: whoever waited for it had not gone on."""
+    for data in raw:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            if data:
+                yield _decoder.decode(data)
+
+
+def _fresh(folder: Path, mark: str) -> tuple[Path, int]:
+    while True:
+        path = folder / f"{mark}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        except FileNotFoundError:
+            continue  # another process has just removed the empty folder
+        except OSError as error:
+            raise StoreError(f"the file {path} cannot be made: {error.strerror}; check its folder") from error
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return path, handle
+        os.close(handle)  # somebody took it for left behind before we had the lock

@@ -1,0 +1,221 @@
+"""The target as one attempt hears it: paced, retried, counted, and never asked again what it has answered already.
+
+`Line` is what all attempts of a campaign share on their way to the target; `Voice` is one attempt's end of it and fits the
+Model protocol, so an attack talks to it as to any model. A reply is in the journal before the attack hears it. What an
+earlier process heard comes from there, without a call.
+
+A failure that may pass (429, 5xx, a cut connection) is tried again after an exponential pause with full jitter, or the longer
+one that the target asked for; the slot is free meanwhile, and the time limit of the attempt stands still while it waits.
+What is no reply at all, another kind of object or text that is not Unicode, is a failure of the target.
+
+Not covered: retries of a failure that its client does not mark as passing, which is recorded and asked again by the next run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trivet.core.errors import Blocked, TargetError
+from trivet.core.messages import Conversation, Message, Sampling
+from trivet.core.models.traffic import LISTENER
+from trivet.core.protocols import GREEDY, Model
+from trivet.robustness.budget import CHARACTERS, Spent, estimate
+from trivet.robustness.journal import Journal, asked
+from trivet.robustness.journal import Line as Entry
+from trivet.robustness.limiter import Limiter
+
+MAX_PAUSE = 20.0
+"""The longest pause between two tries, in seconds; only the target itself may ask for more."""
+
+BUSY_TRIES = 8
+"""Tries of a call that the target refuses for being too much: not its failure, so more than of others."""
+
+
+@dataclass
+class Line:
+    """The way to one target. `patience` is the longest that the target may ask to be left alone."""
+
+    target: Model
+    limiter: Limiter
+    journal: Journal
+    spent: Spent = field(default_factory=Spent)
+    retries: int = 3
+    backoff: float = 0.5
+    patience: float = 600.0
+
+
+class Voice:
+    """The target in one attempt. `heard` is how far the talk has come, and the counts are of what it took."""
+
+    __slots__ = (
+        "_ask",
+        "_asked",
+        "_line",
+        "_pauses",
+        "clock",
+        "completion_tokens",
+        "heard",
+        "id",
+        "prompt_tokens",
+        "sampling",
+        "tries",
+        "turns",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        line: Line,
+        sampling: Sampling,
+        ask: Callable[[Conversation], Coroutine[Any, Any, Message]] | None = None,
+    ) -> None:
+        self.id = id
+        self.sampling = sampling
+        self.heard = Conversation()
+        self.turns = self.prompt_tokens = self.completion_tokens = 0
+        self.tries = 1
+        self.clock: asyncio.Timeout | None = None
+        """The time limit of the attempt, where it has one."""
+        self._line = line
+        self._ask = ask
+        self._asked: dict[str, int] | None = None
+        self._pauses = 0
+
+    async def reply(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Message:
+        """The target's next message. Sampling is the campaign's, whatever an attack would like."""
+        self.heard = conversation
+        if self._ask is not None:
+            message = _checked(await self._ask(conversation))
+            self._count(conversation, message, 0, 0)
+        else:
+            message = await self._once(conversation)
+        self.heard = Conversation((*conversation.messages, message))
+        self.turns += 1
+        return message
+
+    async def _once(self, conversation: Conversation) -> Message:
+        journal = self._line.journal
+        name = self._name(conversation)
+        known = journal.recall(self.id, name)
+        if known is not None:
+            message = Message("assistant", known.replies[0])
+            self._count(conversation, message, known.prompt_tokens, known.completion_tokens)
+            return message
+        call = _Call(self._line.limiter)
+        message = await self._answer(conversation, call)
+        journal.note(Entry(self.id, name, [message.content], call.prompt_tokens, call.completion_tokens))
+        self._count(conversation, message, call.prompt_tokens, call.completion_tokens)
+        return message
+
+    def _name(self, conversation: Conversation) -> str:
+        """What the journal knows this call by."""
+        name = asked((conversation,))
+        if self._asked is None:
+            self._asked = {name: 1}
+            return name
+        nth = self._asked.get(name, 0)
+        self._asked[name] = nth + 1
+        return f"{name}.{nth}" if nth else name
+
+    async def _answer(self, conversation: Conversation, call: _Call) -> Message:
+        """The target's answer, after as many tries as it takes and is worth."""
+        tried = 0
+        while True:
+            try:
+                return await self._try(conversation, call)
+            except Blocked:
+                raise
+            except TargetError as failure:
+                tried += 1
+                most = BUSY_TRIES if call.busy else self._line.retries
+                if not failure.passing or tried > most:
+                    raise
+                if failure.retry_after > self._line.patience:
+                    raise TargetError(
+                        f"{failure}; it asked to be left alone for {failure.retry_after:.0f} s: repeat the command later"
+                    ) from failure
+                longest = min(MAX_PAUSE, self._line.backoff * 2 ** (tried - 1))
+                pause = max(random.uniform(0, longest), failure.retry_after)
+            self.tries += 1
+            await self._waiting(asyncio.sleep(pause))
+
+    async def _try(self, conversation: Conversation, call: _Call) -> Message:
+        limiter = self._line.limiter
+        if not limiter.at_once():
+            await self._waiting(limiter.slot())
+        call.generation, call.busy = limiter.generation, False
+        well = False
+        listening = LISTENER.set(call)
+        try:
+            message = _checked(await self._line.target.reply(conversation, self.sampling))
+            well = True
+        finally:
+            LISTENER.reset(listening)
+            limiter.free(well=well)
+        return message
+
+    async def _waiting(self, something: Awaitable[None]) -> None:
+        """Waits with the time limit of the attempt standing still: the time is that of the target, not of the queue."""
+        clock = self.clock
+        when = clock.when() if clock is not None else None
+        if clock is None or (when is None and not self._pauses):
+            await something
+            return
+        now = asyncio.get_running_loop().time
+        began = now()
+        self._pauses += 1
+        left = (when - began) if when is not None else None
+        if left is not None:
+            clock.reschedule(None)
+        try:
+            await something
+        finally:
+            self._pauses -= 1
+            if left is not None and not clock.expired():
+                clock.reschedule(now() + max(0.0, left))
+
+    def _count(self, conversation: Conversation, message: Message, prompt: int, completion: int) -> None:
+        """Adds up what this reply took: by the target's count, else by an estimate that stays out of the record."""
+        estimated = not (prompt or completion)
+        if estimated:
+            prompt, completion = estimate(conversation), len(message.content) // CHARACTERS + 1
+        else:
+            self.prompt_tokens += prompt
+            self.completion_tokens += completion
+        self._line.spent.add(prompt, completion, estimated=estimated)
+        self._line.limiter.spent(prompt + completion)
+
+
+class _Call:
+    """Listens to one call: a model's client tells it what the server said beside the reply (traffic.py)."""
+
+    __slots__ = ("_limiter", "busy", "completion_tokens", "generation", "prompt_tokens")
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+        self.generation = self.prompt_tokens = self.completion_tokens = 0
+        self.busy = False
+
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:
+        self.busy = status == 429
+        self._limiter.answered(status, headers, self.generation)
+
+    def used(self, prompt_tokens: int, completion_tokens: int) -> None:
+        self.prompt_tokens += prompt_tokens
+        self.completion_tokens += completion_tokens
+
+
+def _checked(message: Message) -> Message:
+    """The message, if it is one that can be kept."""
+    if type(message) is not Message or message.role != "assistant" or type(message.content) is not str:
+        raise TargetError(f"the target answered with {message!r:.80}, which is no message of an assistant")
+    if not message.content.isascii():
+        try:
+            message.content.encode()
+        except UnicodeEncodeError as error:
+            raise TargetError(f"the target answered with text that is not Unicode: {error.reason}") from error
+    return message
