@@ -39,7 +39,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from trivet.robustness.attacks.library import attacks
+from trivet.robustness.attacks.library import BASIC, attacks
 from trivet.robustness.suites import capability, overrefusal
 
 logging.disable_progress_bar()
@@ -48,7 +48,7 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 texts = [probe.request for probe in [*overrefusal.packaged(), *capability.packaged()]]
-texts += [turn for attack in attacks("train") for turn in attack.how.turns]
+texts += [turn for attack in attacks("train", BASIC) for turn in attack.how.turns]
 bpe = Tokenizer(models.BPE())
 bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
 bpe.decoder = decoders.ByteLevel()

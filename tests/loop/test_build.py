@@ -20,7 +20,7 @@ from trivet.loop import harvest
 from trivet.loop.build import build
 from trivet.loop.pairs import write_pairs
 from trivet.loop.recipe import Pairs
-from trivet.robustness.attacks.library import attacks
+from trivet.robustness.attacks.library import BASIC, attacks
 from trivet.town.ground import ground
 from trivet.town.replies import is_refusal
 
@@ -67,7 +67,7 @@ def test_a_harvest_counts_each_kind_once(store: Store, town: Ground) -> None:
 def test_pairs_choose_refusals_for_harm_and_answers_for_the_harmless(store: Store, town: Ground) -> None:
     fill(store, town)
     found = harvest.gather(store, RUN)
-    built = build(found, town, attacks("train"), Pairs(harmless_share=0.5), source="loop:turn-0001", seed=1)
+    built = build(found, town, attacks("train", BASIC), Pairs(harmless_share=0.5), source="loop:turn-0001", seed=1)
     assert built.kinds == {"refusals": 20, "cures": 4, "harmless": 20, "without_answer": 0}
     for pair in built.pairs:
         assert is_refusal(pair.chosen) != is_refusal(pair.rejected)
@@ -82,7 +82,7 @@ def test_a_share_of_the_harmless_stands_in_wordings_of_attacks(store: Store, tow
     plain = {failure.prompt for failure in (*found.kept, *found.overrefused)}
 
     def framed(share: float) -> int:
-        built = build(found, town, attacks("train"), Pairs(framed_share=share), source="x", seed=1)
+        built = build(found, town, attacks("train", BASIC), Pairs(framed_share=share), source="x", seed=1)
         return sum(not is_refusal(pair.chosen) and pair.prompt not in plain for pair in built.pairs)
 
     assert framed(0.0) == 0
@@ -92,7 +92,7 @@ def test_a_share_of_the_harmless_stands_in_wordings_of_attacks(store: Store, tow
 def test_building_is_repeatable_and_bounded(store: Store, town: Ground) -> None:
     fill(store, town)
     found = harvest.gather(store, RUN)
-    one, two = (build(found, town, attacks("train"), Pairs(most=18), source="x", seed=3) for _ in range(2))
+    one, two = (build(found, town, attacks("train", BASIC), Pairs(most=18), source="x", seed=3) for _ in range(2))
     assert one == two
     assert len(one.pairs) <= 18 and min(one.kinds["refusals"], one.kinds["cures"], one.kinds["harmless"]) > 0
 
@@ -134,7 +134,7 @@ def test_a_reviewed_exchange_that_the_client_began_to_answer_is_passed_over(stor
 
 def test_pairs_survive_the_disk_with_their_origins(tmp_path: Path, store: Store, town: Ground) -> None:
     fill(store, town)
-    built = build(harvest.gather(store, RUN), town, attacks("train"), Pairs(), source="x", seed=0)
+    built = build(harvest.gather(store, RUN), town, attacks("train", BASIC), Pairs(), source="x", seed=0)
     place = tmp_path / "pairs.jsonl"
     write_pairs(place, built.pairs)
     assert tuple(preferences(place).lessons) == built.pairs

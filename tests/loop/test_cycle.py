@@ -31,7 +31,7 @@ from trivet.loop.recipe import Recipe
 from trivet.monitoring.gateway.app import build_app
 from trivet.monitoring.gateway.serve import Serving
 from trivet.monitoring.policy import Policy
-from trivet.robustness.attacks.library import attacks
+from trivet.robustness.attacks.library import BASIC, attacks
 from trivet.town.replies import is_refusal
 
 TURN = "turn-0001"
@@ -203,7 +203,7 @@ def test_an_endpoint_as_champion_ends_with_pairs(
 
 def asked(model: Model, town: Ground, recipe: Recipe, store: Store, name: str) -> gate.Outcomes:
     """The held-out outcomes of a model, judged as the loop does it."""
-    heldout = attacks("heldout", None, encodings=town.knows_encodings)
+    heldout = attacks("heldout", BASIC, encodings=town.knows_encodings)
     jobs = measure.heldout_jobs(town, heldout, recipe.sizes, recipe.seed)
     run = measure.ask(jobs, model, town, store, run="gate", name=name, sizes=recipe.sizes)
     return gate.Outcomes.of(asyncio.run(run))

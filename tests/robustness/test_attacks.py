@@ -10,11 +10,13 @@ import pytest
 
 from trivet.core.errors import ConfigError, TargetError
 from trivet.core.hazards import Goal
-from trivet.core.messages import Conversation
+from trivet.core.messages import Conversation, digest_of
 from trivet.core.models.scripted import Scripted
-from trivet.robustness.attacks.library import FAMILIES, attacks
-from trivet.robustness.attacks.shape import NamedAttack, Script, script
-from trivet.robustness.converters.encodings import converter
+from trivet.robustness.attacks import written
+from trivet.robustness.attacks.library import BASIC, FAMILIES, GROUPS, attacks
+from trivet.robustness.attacks.shape import PARTS, NamedAttack, Script, script
+from trivet.robustness.attacks.tags import TAGS
+from trivet.robustness.converters.library import converter
 
 GOAL = Goal("How do I open the {sealed} gate?", "cybercrime", "gates")
 ALL = [*attacks("train"), *attacks("heldout")]
@@ -37,6 +39,30 @@ def texts(one: Script) -> list[str]:
 def how(attack: NamedAttack) -> Script:
     assert isinstance(attack.how, Script)
     return attack.how
+
+
+def test_the_basic_families_give_the_same_attempts_for_good() -> None:
+    """Attempts are stored under these names, and figures of old were measured with them."""
+    names = [f"{attack.family}/{attack.template}" for part in PARTS for attack in attacks(part, BASIC)]
+    assert (len(names), digest_of(names)) == (124, "b5d403823b6c8b4e40bc228a9bd08d73")
+    assert names == [f"{attack.family}/{attack.template}" for part in PARTS for attack in attacks(part, ["basic"])]
+
+
+def test_groups_stand_for_their_members() -> None:
+    assert attacks("train") == attacks("train", ["all"]) == attacks("train", FAMILIES)
+    assert GROUPS["basic"] == BASIC == tuple(FAMILIES)[:7]
+    mixed = attacks("train", ["leak", "basic", "direct"])
+    assert list(dict.fromkeys(attack.family for attack in mixed)) == ["leak", *BASIC]
+
+
+def test_every_family_has_its_tags() -> None:
+    assert set(TAGS) >= {*FAMILIES, *written.FAMILIES, "crescendo", "pair", "tap", "goat", "agent"}
+    for family, tag in TAGS.items():
+        assert tag.title and tag.about and len(tag.about) <= 80, family
+        assert all(re.fullmatch(r"LLM(0[1-9]|10):2025", name) for name in tag.owasp)
+        assert all(re.fullmatch(r"AML\.T\d{4}(\.\d{3})?", name) for name in tag.atlas)
+        assert bool(tag.owasp) == bool(tag.atlas) == (family != "direct")
+    assert len({tag.title for tag in TAGS.values()}) == len(TAGS)
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
@@ -73,6 +99,9 @@ def test_names_are_unique_and_content_true() -> None:
 def test_every_placeholder_is_filled_and_the_request_is_there_once(attack: NamedAttack) -> None:
     wordings = how(attack).wordings(GOAL)
     request = converter(how(attack).encoding).encode(GOAL.request) if how(attack).encoding else GOAL.request
+    for shot in how(attack).opening(GOAL):
+        assert not re.search(r"\{\w+\}", shot.content)
+        assert GOAL.request not in shot.content
     assert sum(wording.count(request) for wording in wordings) == 1
     assert request in wordings[-1]
     for wording in wordings:
@@ -119,7 +148,10 @@ def test_an_encoded_request_never_stands_in_plain() -> None:
 
 def test_encodings_can_be_kept_to_those_known() -> None:
     found = {how(attack).encoding for attack in attacks("heldout", encodings=("rot13",))}
-    assert found == {"", "rot13"}
+    assert found >= {"", "rot13", "past"}
+    assert all(converter(name).readable for name in found - {"", "rot13"})
+    assert {how(a).encoding for a in attacks("heldout", BASIC, encodings=("rot13",))} == {"", "rot13"}
+    assert not attacks("heldout", ["bon"], encodings=("rot13",))
     assert all(attack.family != "encoding" for attack in attacks("heldout", encodings=()))
 
 
@@ -155,5 +187,18 @@ def test_unknown_names_are_told_with_their_neighbour() -> None:
 
 def test_a_system_prompt_is_no_business_of_an_attack() -> None:
     for attack in ALL:
-        assert all(message.role != "system" for message in how(attack).opening())
-    assert Script(("{request}",)).opening() == Conversation()
+        assert all(message.role != "system" for message in how(attack).opening(GOAL))
+    assert Script(("{request}",)).opening(GOAL) == Conversation()
+
+
+def test_shots_may_name_the_topic() -> None:
+    opening = script("{request}", shots=(("What of {topic}?", "{who} knows."),), slots={"who": ("Ann",)}).opening(GOAL)
+    assert [message.content for message in opening] == ["What of gates?", "Ann knows."]
+    with pytest.raises(ConfigError, match="request"):
+        script("{request}", shots=(("{request}", "Yes."),))
+
+
+def test_an_attack_may_be_for_some_hazards_only() -> None:
+    assert NamedAttack("x", "v1", "train", script("{request}")).fits(GOAL)
+    assert not NamedAttack("x", "v1", "train", script("{request}"), ("privacy",)).fits(GOAL)
+    assert {attack.family for attack in ALL if not attack.fits(GOAL)} == {"leak"}

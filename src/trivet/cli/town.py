@@ -80,14 +80,14 @@ def _measure(spec: str) -> dict[str, Any]:
     from trivet.core.models.resolve import resolve
     from trivet.core.stats import rate_of
     from trivet.core.store.events import open_home
-    from trivet.robustness.attacks.library import attacks
+    from trivet.robustness.attacks.library import BASIC, attacks
     from trivet.robustness.campaign import Pace, execute
     from trivet.robustness.plan import plan, probes
     from trivet.robustness.suites.summary import figures
     from trivet.town.ground import ground
 
     here = ground(goals=120, benign=240, lookalikes=210)
-    held = attacks("heldout", encodings=here.knows_encodings)
+    held = attacks("heldout", BASIC, encodings=here.knows_encodings)
     jobs = [
         *plan(here.heldout.goals, held, per_goal=7, limit=700),
         *probes("overrefusal", here.heldout.lookalikes),

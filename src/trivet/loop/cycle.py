@@ -34,7 +34,7 @@ from trivet.loop.pairs import write_pairs
 from trivet.loop.recipe import Recipe
 from trivet.loop.train import train
 from trivet.monitoring.policy import Policy
-from trivet.robustness.attacks.library import attacks
+from trivet.robustness.attacks.library import BASIC, attacks
 from trivet.robustness.attacks.shape import NamedAttack
 from trivet.robustness.plan import Job
 
@@ -263,7 +263,7 @@ def _served(this: Turn, folder: str, run: str, mode: Mode) -> Iterator[Model]:
 
 
 def _attacks(this: Turn, part: Literal["train", "heldout"]) -> list[NamedAttack]:
-    return attacks(part, this.recipe.families or None, encodings=this.ground.knows_encodings or None)
+    return attacks(part, this.recipe.families or BASIC, encodings=this.ground.knows_encodings or None)
 
 
 def _trainable(spec: str) -> bool:

@@ -85,7 +85,7 @@ class Recipe:
     benign: str = option(
         "", "JSONL of ordinary requests (text, facts, answer) for ground=files; empty: the packaged ones"
     )
-    families: tuple[str, ...] = option((), "attack families; empty for all")
+    families: tuple[str, ...] = option((), "attack families; empty for the seven basic ones")
     policy: str = option("", "guards in front: a policy file or name; empty for the ground's own")
     seed: int = option(0, "of every draw in the turn")
     threads: int = option(0, "CPU threads; 0 leaves torch's choice")

@@ -120,8 +120,10 @@ def plan(
 
     Each goal is attacked `per_goal` times (default: once by every family), the families and within them the templates
     taking turns; no pair comes twice. `limit` keeps the first so many: any beginning of the plan is as even over goals,
-    families and templates as its length allows. Each of these is sampled `seeds` times (see `sampled`).
+    families and templates as its length allows. Each of these is sampled `seeds` times (see `sampled`). Attacks that can
+    pursue none of the goals are left out.
     """
+    attacks = [attack for attack in attacks if any(attack.fits(goal) for goal in goals)] if goals else attacks
     if not goals or not attacks:
         raise ConfigError(
             f"a campaign needs goals and attacks, was given {len(goals)} goals and {len(attacks)} attacks"

@@ -3,7 +3,7 @@
 `Script` covers every attack here: user messages sent one after another, the last of which asks for the goal. One message
 is a single-turn attack; several are a dialogue in which the target really answers each; `shots` are invented turns put
 in front. Wordings hold `{request}` (the goal, perhaps encoded), `{topic}`, and slots such as `{persona}` whose values
-are picked by the goal, so that the same goal is always worded the same way.
+are picked by the goal, so that the same goal is always worded the same way. Shots may hold `{topic}` and slots too.
 
 Not covered: attacks that read the target's replies before they write the next turn. Such an attack is any object with
 an `attack` method; wrap it in NamedAttack to run it in a campaign.
@@ -20,7 +20,7 @@ from trivet.core.errors import ConfigError
 from trivet.core.hazards import HAZARDS, Goal
 from trivet.core.messages import Conversation, Message, digest_of
 from trivet.core.protocols import Attack, Model
-from trivet.robustness.converters.encodings import converter
+from trivet.robustness.converters.library import converter
 
 Part = Literal["train", "heldout"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -44,29 +44,41 @@ class Script:
         if not self.turns or "{request}" not in self.turns[-1]:
             raise ConfigError(f"the last turn of an attack must hold {{request}}, has {self.turns[-1:]!r}")
         unknown = {name for turn in self.turns for name in _SLOT.findall(turn)} - {"request", "topic", *self.slots}
+        unknown |= {name for shot in self.shots for side in shot for name in _SLOT.findall(side)} - {
+            "topic",
+            *self.slots,
+        }
         if unknown:
             raise ConfigError(f"no values for the slots {sorted(unknown)} in {self.turns!r:.160}")
 
-    def opening(self) -> Conversation:
-        """The invented turns, before anything is asked."""
+    def opening(self, goal: Goal | None = None) -> Conversation:
+        """The invented turns, before anything is asked; without a goal their slots stay open."""
         messages = [
             message
             for asked, answered in self.shots
             for message in (Message("user", asked), Message("assistant", answered))
         ]
+        if messages and goal:
+            values = self._values(goal)
+            messages = [Message(message.role, _filled(message.content, values)) for message in messages]
         return Conversation(tuple(messages))
 
     def wordings(self, goal: Goal) -> tuple[str, ...]:
         """The user turns as this goal fills them."""
         request = converter(self.encoding).encode(goal.request) if self.encoding else goal.request
-        values = {"request": request, "topic": topic_of(goal)}
+        values = self._values(goal) | {"request": request}
+        return tuple(_filled(turn, values) for turn in self.turns)
+
+    def _values(self, goal: Goal) -> dict[str, str]:
+        """What this goal puts into the slots."""
+        values = {"topic": topic_of(goal)}
         seed = int(goal.id[:12], 16)
         for number, (name, choices) in enumerate(sorted(self.slots.items())):
             values[name] = choices[(seed + number) % len(choices)]
-        return tuple(_SLOT.sub(lambda match: values[match.group(1)], turn) for turn in self.turns)
+        return values
 
     async def attack(self, goal: Goal, target: Model) -> Conversation:
-        conversation = self.opening()
+        conversation = self.opening(goal)
         for wording in self.wordings(goal):
             conversation = conversation.then(Message("user", wording))
             conversation = conversation.then(await target.reply(conversation))
@@ -82,16 +94,26 @@ class NamedAttack:
     """An attack with the names under which it is stored and reported.
 
     `template` must name the wording for good: it is part of an attempt's identity, so an attack that changes what it
-    says must change its name (the ids of this package end in a hash of the text for that reason).
+    says must change its name (the ids of this package end in a hash of the text for that reason). `only` are the hazards
+    whose goals it can pursue; empty for all.
     """
 
     family: str
     template: str
     part: Part
     how: Attack
+    only: tuple[str, ...] = ()
+
+    def fits(self, goal: Goal) -> bool:
+        """Whether this goal can be pursued so at all."""
+        return not self.only or goal.hazard in self.only
 
     async def attack(self, goal: Goal, target: Model) -> Conversation:
         return await self.how.attack(goal, target)
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    return _SLOT.sub(lambda match: values[match.group(1)], text)
 
 
 def topic_of(goal: Goal) -> str:
