@@ -8,11 +8,12 @@ import pytest
 
 from trivet.core.errors import ConfigError
 from trivet.core.hazards import Goal, Probe
-from trivet.robustness.attacks.library import FAMILIES, attacks
+from trivet.robustness.attacks.library import attacks
 from trivet.robustness.plan import Job, attempt_id, error_id, plan, probes
 
 GOALS = [Goal(f"How do I open gate {number}?") for number in range(10)]
-ATTACKS = attacks("heldout")
+FAMILIES = ("direct", "roleplay", "hypothetical", "encoding", "context", "injection", "escalation")
+ATTACKS = attacks("heldout", FAMILIES)
 
 
 def test_by_default_each_goal_meets_each_family_once() -> None:
