@@ -25,23 +25,24 @@ async def reply_all(
 ) -> list[Message | TargetError]:
     """The reply to each conversation, or the TargetError that came instead, in the order given."""
     if callable(getattr(model, "replies", None)):
-        return await _in_slices(model, conversations, sampling)
+        return await _in_slices(model, conversations, sampling, SLICE)
     return await _at_once(model, conversations, sampling, concurrency)
 
 
 async def _in_slices(
-    model: Any, conversations: Sequence[Conversation], sampling: Sampling
+    model: Any, conversations: Sequence[Conversation], sampling: Sampling, size: int
 ) -> list[Message | TargetError]:
     results: list[Message | TargetError] = []
-    for start in range(0, len(conversations), SLICE):
-        part = conversations[start : start + SLICE]
+    for start in range(0, len(conversations), size):
+        part = conversations[start : start + size]
         try:
             if inspect.iscoroutinefunction(model.replies):
                 results += await model.replies(part, sampling)
             else:
                 results += await asyncio.to_thread(model.replies, part, sampling)
-        except TargetError as failure:
-            results += [failure] * len(part)
+        except TargetError as failure:  # of one conversation that is too long, perhaps: halves find it
+            smaller = len(part) > 1
+            results += await _in_slices(model, part, sampling, (len(part) + 1) // 2) if smaller else [failure]
     return results
 
 
