@@ -13,7 +13,7 @@ from trivet.core.hazards import Goal
 from trivet.core.messages import Conversation, digest_of
 from trivet.core.models.scripted import Scripted
 from trivet.robustness.attacks import written
-from trivet.robustness.attacks.library import BASIC, FAMILIES, GROUPS, attacks
+from trivet.robustness.attacks.library import BASIC, FAMILIES, GROUPS, LONG, attacks
 from trivet.robustness.attacks.shape import PARTS, NamedAttack, Script, script
 from trivet.robustness.attacks.tags import TAGS
 from trivet.robustness.converters.library import converter
@@ -153,6 +153,14 @@ def test_encodings_can_be_kept_to_those_known() -> None:
     assert {how(a).encoding for a in attacks("heldout", BASIC, encodings=("rot13",))} == {"", "rot13"}
     assert not attacks("heldout", ["bon"], encodings=("rot13",))
     assert all(attack.family != "encoding" for attack in attacks("heldout", encodings=()))
+
+
+def test_long_wordings_are_for_targets_that_read_them() -> None:
+    short, long = (attacks("heldout", ["manyshot"], encodings=known) for known in ((), ("long",)))
+    assert len(long) == len(attacks("heldout", ["manyshot"])) > len(short) >= 3
+    assert max(how(attack).words for attack in short) <= LONG < max(how(attack).words for attack in long)
+    assert all(how(attack).words <= LONG for part in PARTS for attack in attacks(part, BASIC))
+    assert script("one {who} {request}", shots=(("a b", "c"),), slots={"who": ("d", "e f g")}).words == 9
 
 
 def test_a_failing_target_is_not_hidden() -> None:

@@ -54,6 +54,8 @@ FAMILIES: dict[str, dict[Part, tuple[Script, ...]]] = {
 BASIC = ("direct", "roleplay", "hypothetical", "encoding", "context", "injection", "escalation")
 GROUPS: dict[str, tuple[str, ...]] = {"basic": BASIC, "all": tuple(FAMILIES)}
 """What may stand for several families."""
+LONG = 400
+"""So many words of a wording's own make it long: half of a context of 1,024 tokens, and more in unusual words."""
 _ONLY = {"leak": (leak.HAZARD,)}
 
 
@@ -62,8 +64,8 @@ def attacks(
 ) -> list[NamedAttack]:
     """The attacks of one part, of all families or of those named (or of `basic` or `all`), in a fixed order.
 
-    `encodings` keeps to the encoded wordings that the target is known to read, and to those that are still ordinary
-    language; None keeps them all.
+    `encodings` keeps to what the target is known to read: names of converters, and `long` for wordings of more than LONG
+    words, which a short context does not take. What is ordinary language stays in any case; None keeps everything.
     """
     if part not in PARTS:
         raise ConfigError(f'no part "{part}" of the attacks.{did_you_mean(part, PARTS)} There are: {", ".join(PARTS)}')
@@ -71,7 +73,7 @@ def attacks(
         NamedAttack(name, f"{part}-{number:02d}-{how.digest[:6]}", part, how, _ONLY.get(name, ()))
         for name in _named(families)
         for number, how in enumerate(FAMILIES[name][part], start=1)
-        if encodings is None or _legible(how.encoding, encodings)
+        if encodings is None or _legible(how, encodings)
     ]
 
 
@@ -87,5 +89,7 @@ def _named(families: Iterable[str] | None) -> list[str]:
     return names
 
 
-def _legible(encoding: str, known: Collection[str]) -> bool:
-    return not encoding or encoding in known or converter(encoding).readable
+def _legible(how: Script, known: Collection[str]) -> bool:
+    if how.words > LONG and "long" not in known:
+        return False
+    return not how.encoding or how.encoding in known or converter(how.encoding).readable

@@ -85,6 +85,13 @@ class Script:
         return conversation
 
     @property
+    def words(self) -> int:
+        """How many words are its own: those of turns and shots, and of the longest value of each slot."""
+        sides = (side for shot in self.shots for side in shot)
+        filled = (max(values, key=len, default="") for values in self.slots.values())
+        return sum(len(text.split()) for text in (*self.turns, *sides, *filled))
+
+    @property
     def digest(self) -> str:
         return digest_of([self.turns, self.shots, self.encoding, dict(self.slots)])
 
