@@ -5,8 +5,8 @@ textbook interval has no width at all; `exact` is that of Clopper and Pearson (1
 The paired test is McNemar's in its exact form: of the tasks whose outcome changed, how unlikely is this split between
 the two directions if both were equally likely?
 
-Not covered: clustered outcomes (several samples of one prompt count as independent here) and corrections for many
-comparisons.
+Outcomes that come in clusters are for stats_clusters.py, a judge that errs for stats_judges.py, and what two runs differ
+in, many comparisons included, for stats_paired.py.
 """
 
 from __future__ import annotations
@@ -54,15 +54,7 @@ class Rate:
 
     def wilson(self, z: float = Z95) -> Interval:
         """Wilson's score interval: the rates whose own normal approximation would not reject what was seen."""
-        if not self.n:
-            return Interval(0.0, 1.0)
-        n, p = self.n, self.hits / self.n
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        # At the ends the two terms are equal; rounding must not leave a false 1e-17 there.
-        low = 0.0 if self.hits == 0 else max(0.0, centre - half)
-        high = 1.0 if self.hits == self.n else min(1.0, centre + half)
-        return Interval(low, high)
+        return wilson(self.hits / self.n, self.n, z) if self.n else Interval(0.0, 1.0)
 
     def exact(self, level: float = 0.95) -> Interval:
         """Clopper and Pearson's interval: wider, and never covers less than `level`."""
@@ -82,6 +74,19 @@ class Rate:
         if not self.n:
             return "none measured"
         return f"{self.rate:.1%} [{self.low:.1%}, {self.high:.1%}] n={self.n}"
+
+
+def wilson(p: float, n: float, z: float = Z95) -> Interval:
+    """Wilson's score interval for a share `p` of `n` > 0 outcomes; `n` may be an effective number, not whole.
+
+    centre = (p + z^2/2n) / (1 + z^2/n), half width = z sqrt(p(1-p)/n + z^2/4n^2) / (1 + z^2/n).
+    """
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    # At the ends the two terms are equal; rounding must not leave a false 1e-17 there.
+    low = 0.0 if p == 0 else max(0.0, centre - half)
+    high = 1.0 if p == 1 else min(1.0, centre + half)
+    return Interval(low, high)
 
 
 def rate_of(outcomes: Iterable[bool]) -> Rate:
