@@ -107,5 +107,8 @@ def text_of(content: Any) -> str:
 
 def digest_of(value: Any) -> str:
     """A stable 128-bit content hash of anything JSON can hold, as 32 hexadecimal digits."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()[:32]
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+"""`json.dumps` makes a new one of these at every call."""

@@ -74,7 +74,7 @@ def identities(run: str, jobs: Iterable[Job], target: str, sampling: Sampling = 
     head, tail = f'["attempt",{quote(run)},', quote(target)
     for job in jobs:
         more = f",{job.seed}{parameters}" if job.seed or parameters else ""
-        text = f"{head}{quote(job.suite)},{quote(job.task.id)},{quote(job.family)},{quote(job.template)},{tail}{more}]"
+        text = f'{head}"{job.suite}","{job.task.id}",{quote(job.family)},{quote(job.template)},{tail}{more}]'
         ids[sha256(text.encode()).hexdigest()[:32]] = job
     return ids
 
@@ -143,18 +143,24 @@ def plan(
 
 def _deal(goals: Sequence[Goal], families: Sequence[list[NamedAttack]], rounds: int) -> list[tuple[Goal, NamedAttack]]:
     """Round by round each goal gets an attack of the next family that has one left for it, its least used one first."""
-    used: dict[tuple[str, str], int] = defaultdict(int)
-    had: set[tuple[Goal, str, str]] = set()
+    # By number and not by name: a plan of a hundred thousand attempts is made of look-ups.
+    used = [[0] * len(family) for family in families]
+    picky = [any(attack.only for attack in family) for family in families]
+    had: list[set[tuple[int, int]]] = [set() for _ in goals]
     dealt = []
     for turn in range(rounds):
         for number, goal in enumerate(goals):
+            mine = had[number]
             for step in range(len(families)):
-                family = families[(number + turn + step) % len(families)]
-                choices = [attack for attack in family if (goal, attack.family, attack.template) not in had]
-                if choices:
-                    attack = min(choices, key=lambda choice: used[choice.family, choice.template])
-                    used[attack.family, attack.template] += 1
-                    had.add((goal, attack.family, attack.template))
-                    dealt.append((goal, attack))
+                which = (number + turn + step) % len(families)
+                family, count = families[which], used[which]
+                left: Sequence[int] = range(len(count))
+                if mine or picky[which]:
+                    left = [n for n in left if (which, n) not in mine and family[n].fits(goal)]
+                if left:
+                    best = min(left, key=count.__getitem__)
+                    count[best] += 1
+                    mine.add((which, best))
+                    dealt.append((goal, family[best]))
                     break
     return dealt

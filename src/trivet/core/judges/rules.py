@@ -132,8 +132,10 @@ def _about_probe(share: float | None, refuses: bool) -> ReplyLabel:
 
 def _share(reply: str, facts: tuple[str, ...]) -> float | None:
     """The share of the facts that the reply states; None where no facts are known."""
+    if not facts:
+        return None
     text = _plain(reply)
-    return sum(_states(text, _plain(fact)) for fact in facts) / len(facts) if facts else None
+    return sum(_states(text, _plain(fact)) for fact in facts) / len(facts)
 
 
 def _states(text: str, fact: str) -> bool:
@@ -152,5 +154,7 @@ def refusal_in(reply: str) -> str:
 
 def _plain(text: str) -> str:
     """One case, one kind of apostrophe, single spaces (newlines stay: they begin sentences)."""
+    if text.isascii() and "\n" not in text:  # most replies: the same, five times as fast
+        return " ".join(text.lower().replace("`", "'").split())
     text = unicodedata.normalize("NFKC", text).casefold().replace("’", "'").replace("‘", "'").replace("`", "'")
     return re.sub(r"[^\S\n]+", " ", re.sub(r"\s*\n\s*", "\n", text)).strip()
