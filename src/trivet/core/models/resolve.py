@@ -5,6 +5,10 @@
     models/v2              the same, for a folder that exists
     http://HOST/v1#MODEL   an OpenAI-compatible endpoint
     registry:champion      the champion of the home's registry, or registry:NAME for another version
+    anthropic:MODEL        a model behind Anthropic's Messages API
+    rest:FILE.yaml         any JSON service, told by a template (rest.py)
+    python:MODULE:NAME     a callable of yours, or python:FILE.py:NAME (function.py)
+    scripted               a target to practise on, offline (practice.py)
     scripted:TEXT          a model that always says TEXT
 
 Nothing heavy is loaded before a local model is really asked for.
@@ -12,6 +16,7 @@ Nothing heavy is loaded before a local model is really asked for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from trivet.core.errors import ModelNotFound, UserError, did_you_mean
@@ -24,19 +29,24 @@ from trivet.core.store.registry import Registry
 TOWN = Path(__file__).parents[2] / "town" / "models"
 """Where the shipped models lie. A path and not an import: core knows nothing of the town."""
 
-_FORMS = "town:NAME, hf:NAME_OR_PATH, a folder, http://HOST/v1#MODEL, registry:champion or scripted:TEXT"
-_PREFIXES = ("town", "hf", "registry", "scripted", "http", "https")
+_FORMS = (
+    "town:NAME, hf:NAME_OR_PATH, a folder, http://HOST/v1#MODEL, registry:champion, anthropic:MODEL, rest:FILE.yaml, "
+    "python:MODULE:NAME, scripted or scripted:TEXT"
+)
+_PREFIXES = ("town", "hf", "registry", "scripted", "anthropic", "rest", "python", "http", "https")
 _MAX_CHAIN = 8
 
 
 def resolve(spec: str, *, home: str | Path | None = None, threads: int | None = None) -> Model:
     """The model that the spec names. `threads` limits the CPU threads of a local one."""
     spec = _followed(spec, home)
-    prefix, _, rest = spec.partition(":")
+    prefix, colon, rest = spec.partition(":")
     if prefix in ("http", "https"):
         return _endpoint(spec)
     if prefix == "scripted":
-        return Scripted(rest)
+        return Scripted(rest) if colon else _practice()
+    if colon and prefix in _REMOTE:
+        return _REMOTE[prefix](rest)
     folder = model_folder(spec, home)
     try:
         from trivet.core.models.local import LocalModel
@@ -105,6 +115,35 @@ def _endpoint(spec: str) -> Model:
     if not model:
         raise ModelNotFound(f"{url} does not say which model; add it after #, like {url}#NAME")
     return Endpoint(url, model)
+
+
+def _practice() -> Model:
+    from trivet.core.models.practice import Practice
+
+    return Practice()
+
+
+def _anthropic(rest: str) -> Model:
+    from trivet.core.models.anthropic import HOST, Anthropic
+
+    url, hash, model = rest.rpartition("#")
+    return Anthropic(model, url=url) if hash else Anthropic(rest, url=HOST)
+
+
+def _rest(rest: str) -> Model:
+    from trivet.core.models.rest import load
+
+    return load(rest)
+
+
+def _python(rest: str) -> Model:
+    from trivet.core.models.function import load
+
+    return load(rest)
+
+
+_REMOTE: dict[str, Callable[[str], Model]] = {"anthropic": _anthropic, "rest": _rest, "python": _python}
+"""Targets whose file is loaded when one is asked for."""
 
 
 def _unknown(spec: str) -> ModelNotFound:
