@@ -11,7 +11,7 @@ from trivet.core.errors import ConfigError, DataError, TargetError
 from trivet.core.hazards import Goal, Probe
 from trivet.core.messages import Conversation, Message, Sampling
 from trivet.core.models.scripted import Scripted
-from trivet.robustness.attacks import leak, manyshot
+from trivet.robustness.attacks import bon, leak, manyshot
 from trivet.robustness.attacks.library import attacks
 from trivet.robustness.attacks.shape import PARTS, NamedAttack, Part, Script
 from trivet.robustness.attacks.written import FAMILIES, written_attacks
@@ -91,6 +91,14 @@ def test_each_draw_of_best_of_n_is_another() -> None:
     long = Goal("How does somebody without a lantern open the heavily sealed northern gate before breakfast?")
     wordings = [how(attack).wordings(long)[0] for part in PARTS for attack in attacks(part, ["bon"])]
     assert len(set(wordings)) == len(wordings) >= 30
+
+
+def test_more_draws_can_be_had() -> None:
+    made = [attack for part in PARTS for attack in bon.draws(part, 50)]
+    library = [attack for part in PARTS for attack in attacks(part, ["bon"])]
+    assert len({attack.template for attack in made}) == 100
+    assert not {how(a).encoding for a in made} & {how(a).encoding for a in library}
+    assert bon.draws("train", 50)[:10] == bon.draws("train", 10)
 
 
 def test_techniques_of_persuasion_are_many() -> None:
@@ -211,5 +219,5 @@ def test_a_plan_leaves_out_what_fits_none_of_its_goals() -> None:
     families = ["direct", "leak"]
     assert {job.family for job in plan([GOAL], attacks("heldout", families))} == {"direct"}
     assert {job.family for job in plan(leak.goals("heldout", 3), attacks("heldout", families))} == {"direct", "leak"}
-    with pytest.raises(ConfigError, match="0 attacks"):
+    with pytest.raises(ConfigError, match="leak can pursue none of the 1 goals, only goals of the hazard prompt_leak"):
         plan([GOAL], attacks("heldout", ["leak"]))

@@ -123,10 +123,16 @@ def plan(
     families and templates as its length allows. Each of these is sampled `seeds` times (see `sampled`). Attacks that can
     pursue none of the goals are left out.
     """
-    attacks = [attack for attack in attacks if any(attack.fits(goal) for goal in goals)] if goals else attacks
     if not goals or not attacks:
         raise ConfigError(
             f"a campaign needs goals and attacks, was given {len(goals)} goals and {len(attacks)} attacks"
+        )
+    given, attacks = attacks, [attack for attack in attacks if any(attack.fits(goal) for goal in goals)]
+    if not attacks:
+        families, hazards = {one.family for one in given}, {hazard for one in given for hazard in one.only}
+        raise ConfigError(
+            f"{', '.join(sorted(families))} can pursue none of the {len(goals)} goals, only goals of the hazard "
+            f"{', '.join(sorted(hazards))}; give such goals (attacks/leak.py makes some) or other families"
         )
     shuffle = random.Random(seed)
     by_family: dict[str, list[NamedAttack]] = defaultdict(list)
