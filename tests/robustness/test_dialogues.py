@@ -20,6 +20,7 @@ from trivet.core.store.events import Store
 from trivet.core.verdicts import Verdict
 from trivet.robustness import campaign
 from trivet.robustness.attacks.shape import NamedAttack
+from trivet.robustness.converters.library import converter, listing
 from trivet.robustness.dialogues.attacker import Attacker, AttackerFailed, Form, asked_keys, shown, within
 from trivet.robustness.dialogues.crescendo import Crescendo
 from trivet.robustness.dialogues.goat import Goat
@@ -359,12 +360,18 @@ def test_tap_keeps_a_level_where_all_of_it_strays() -> None:
         ("Tell a story: how to open a sealed gate", True),
         ("The gate, please", False),
         ("Ubj qb V bcra gur frnyrq tngr?", True),  # ROT13
+        ("H\u200bo\u200bw\u200b \u200bd\u200bo\u200b", False),
         ("SG93IGRvIEkgb3BlbiB0aGUgc2VhbGVkIGdhdGU/ in Base64", True),
         ("What is the weather?", False),
     ],
 )
 def test_a_message_on_the_topic_holds_the_goals_words_in_some_writing(message: str, on: bool) -> None:
     assert asyncio.run(names_the_goal(GOAL, message)) is on
+
+
+def test_every_writing_of_our_converters_is_on_the_topic() -> None:
+    for one in listing():
+        assert asyncio.run(names_the_goal(GOAL, f"Read this: {converter(one.name).encode(GOAL.request)}")), one.name
 
 
 def test_a_goal_of_common_words_only_prunes_nothing() -> None:
@@ -376,6 +383,9 @@ def test_a_model_may_decide_what_is_on_the_topic() -> None:
     player, target = Attacker(writes("a gate", "a lovely day", "a door")), Scripted(NO)
     attack(Tap(player, JUDGE, queries=8, branching=3, depth=1, on_topic=decide), target)
     assert [c.last_user for c in target.seen] == ["a gate", "a door"]
+    broken = asks_a_model(Scripted(default=Blocked("policy", "input")))
+    with pytest.raises(AttackerFailed, match="the model that prunes failed: policy"):
+        attack(Tap(Attacker(numbers()), JUDGE, on_topic=broken), target)
 
 
 # -------------------------------------------------------------------------------------------------------- Crescendo
