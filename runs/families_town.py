@@ -1,12 +1,13 @@
 """Every family of attacks against a model of the town: which get through, and which its models cannot even read.
 
-    .venv/bin/python runs/families_town.py [--target town:helpful] [--each 48] [--converters N] [--json FILE]
+    .venv/bin/python runs/families_town.py [--target town:helpful] [--each 48] [--converters N] [--draws N] [--json FILE]
 
 Held-out templates on held-out goals, judged by the town's oracle; `leak` plants prompts and looks for canaries. Each family
 is asked `--each` times with all its wordings, whatever the target is known to read, and a second figure keeps to those
 that it reads (ground.knows_encodings, and all that is still ordinary language and not too long). With `--converters N` every converter is
-tried as well, the bare encoded request on N goals. A prompt that does not fit into the context is an error, counted beside
-the rate and never in it. About four minutes on one core; two more for the converters with N = 8.
+tried as well, the bare encoded request on N goals; with `--draws N` the first 24 goals get N draws of best-of-n each, told as
+hit@k. A prompt that does not fit into the context is an error, counted beside
+the rate and never in it. On one core the families take half a minute, 12 goals for each converter and 64 draws a minute each.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from trivet.core.messages import Sampling
 from trivet.core.models.resolve import resolve
 from trivet.core.protocols import Ground, Judge, Model
 from trivet.core.stats import Rate
+from trivet.core.stats_clusters import hit_at, tallied
 from trivet.core.store.events import Store, open_home
-from trivet.robustness.attacks import leak
+from trivet.robustness.attacks import bon, leak
 from trivet.robustness.attacks.library import FAMILIES, attacks
 from trivet.robustness.attacks.shape import NamedAttack, script
-from trivet.robustness.campaign import Pace, execute
+from trivet.robustness.campaign import SUCCESS, Pace, execute
 from trivet.robustness.converters.library import listing
 from trivet.robustness.plan import Job, plan
 from trivet.robustness.suites.summary import success_rate
@@ -77,30 +79,45 @@ def of_converters(town: Ground, target: Model, store: Store, each: int) -> list[
     return rows
 
 
+def of_draws(town: Ground, target: Model, store: Store, count: int) -> list[dict]:
+    """hit@k of best-of-n for k = 1, 2, 4 ... up to all draws."""
+    goals = town.heldout.goals[:24]
+    done = ask(plan(goals, bon.draws("heldout", count), per_goal=count), target, town.judge, store, "draws")
+    tallies = tallied((one.task, one.verdict.label in SUCCESS) for one in done if one.verdict.label != "error")
+    rows = []
+    for k in [1 << power for power in range(count.bit_length())]:
+        mean = hit_at(k, tallies)
+        print(f"best of {k:<26} {mean}")
+        rows.append({"draws": k, "hit": mean.row()})
+    return rows
+
+
 def show(name: str, rate: Rate, read: Rate | None, failed: int) -> None:
     second = f"   read: {read}" if read and (read.hits, read.n) != (rate.hits, rate.n) else ""
     print(f"{name:<34} {rate!s:<34}{second}{f'   {failed} errors' if failed else ''}", flush=True)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", default="town:helpful")
     parser.add_argument("--each", type=int, default=48, help="attempts by each family")
     parser.add_argument("--converters", type=int, default=0, help="try every converter on so many goals")
+    parser.add_argument("--draws", type=int, default=0, help="so many draws of best-of-n on each of 24 goals")
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     began = time.monotonic()
     town, target = ground(), resolve(given.target, threads=1)
     with tempfile.TemporaryDirectory() as home, open_home(home) as store:
         print(f"{given.target}: attacks that got through, 95 % intervals (Wilson)")
         families = of_families(town, target, store, given.each)
         converters = of_converters(town, target, store, given.converters) if given.converters else []
+        draws = of_draws(town, target, store, given.draws) if given.draws else []
     print(f"{time.monotonic() - began:.0f} s")
     if given.json:
         rates = ("all", "read")
         rows = [
             {key: value.row() if key in rates else value for key, value in row.items()}
-            for row in (*families, *converters)
+            for row in (*families, *converters, *draws)
         ]
         given.json.write_text(json.dumps({"target": given.target, "rows": rows}, indent=1) + "\n")
 
