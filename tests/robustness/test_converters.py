@@ -120,6 +120,7 @@ def test_what_is_readable_has_the_words_in_their_order(name: str) -> None:
         ("circled", "Ab1", "Ⓐⓑ①"),
         ("braille", "Ab 12c", "⠠⠁⠃⠀⠼⠁⠃⠰⠉"),
         ("nato", "go 7", "Golf Oscar / Seven"),
+        ("banner", "it 1", "### ###\n #   # \n #   # \n #   # \n###  # \n\n # \n## \n # \n # \n###"),
         ("zero_width", "abc", "a\u200bb\u200bc"),
         ("tags", "A", "\U000e0041"),
         ("variation_selectors", "A\x01", "🙂\U000e0131\ufe01"),
@@ -247,7 +248,7 @@ def test_a_wrong_name_is_told(name: str, told: str) -> None:
         ("decimal", "300"), ("base85", "\x00"), ("unicode", "A"), ("quoted_printable", "=FF"), ("morse", "..-..-.."),
         ("a1z26", "27"), ("nato", "Zebra"), ("variation_selectors", "\ufe0f\U000e01ef"), ("bidi", "ab"),
         ("zero_width_bits", "\u200c" * 8), ("json", "{}"), ("json", "3"), ("yaml", "x"), ("sql", "DROP"), ("quote", "a"),
-        ("split", "a = 1\nz = a"),
+        ("split", "a = 1\nz = a"), ("banner", "#"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_decoded_is_a_data_error(name: str, text: str) -> None:

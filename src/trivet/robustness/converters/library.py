@@ -13,13 +13,13 @@ import re
 from typing import NamedTuple
 
 from trivet.core.errors import ConfigError, did_you_mean
-from trivet.robustness.converters import ciphers, encodings, invisible, scripts, structure, wording
+from trivet.robustness.converters import banner, ciphers, encodings, invisible, scripts, structure, wording
 from trivet.robustness.converters.base import Converter, Tunable, chained
 
 ROOMS: dict[str, dict[str, Converter | Tunable]] = {
     "encodings": {**encodings.CONVERTERS},
     "ciphers": {**ciphers.CONVERTERS, **ciphers.TUNABLES},
-    "scripts": {**scripts.CONVERTERS, **scripts.TUNABLES},
+    "scripts": {**scripts.CONVERTERS, **banner.CONVERTERS, **scripts.TUNABLES},
     "invisible": {**invisible.CONVERTERS},
     "structure": {**structure.CONVERTERS, **structure.TUNABLES},
     "wording": {**wording.CONVERTERS, **wording.TUNABLES},

@@ -3,7 +3,7 @@
 A reader sees the old word; a filter that compares characters does not, and a tokenizer cuts it into unusual pieces.
 NFKC normalisation undoes fullwidth, circled and the mathematical alphabets, but neither look-alikes nor Braille.
 
-Not covered: alphabets of other languages as transliteration, pictures of text, fonts.
+Not covered: alphabets of other languages as transliteration; letters drawn of signs are in banner.py.
 """
 
 from __future__ import annotations
