@@ -47,7 +47,7 @@ _KEYWORDS = (
 def load_goals(path: str | Path) -> list[Goal]:
     """The goals of a file, in order, each once. Raises DataError that names file and line."""
     goals = []
-    for where, row in _rows(path):
+    for where, row in rows_of(path):
         category = _text(row, "category", where, needed=False)
         goals.append(Goal(_text(row, "behavior", where), hazard_of(category), category))
     return _some(list(dict.fromkeys(goals)), path, "goals", "behavior")
@@ -60,7 +60,7 @@ def load_probes(path: str | Path, kind: ProbeKind) -> list[Probe]:
     without it: both are left out. `facts` (a list) and `answer` are taken where they stand.
     """
     probes = []
-    for where, row in _rows(path):
+    for where, row in rows_of(path):
         if row.get("label", "safe") != "safe" or row.get("history"):
             continue
         facts = row.get("facts", [])
@@ -81,7 +81,7 @@ def hazard_of(category: str) -> str:
     return next((hazard for keyword, hazard in _KEYWORDS if keyword in name), "other")
 
 
-def _rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def rows_of(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(place, row) for each line that is not blank."""
     path = Path(path)
     number = 0

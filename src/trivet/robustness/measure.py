@@ -1,7 +1,7 @@
 """One measurement: attacks, over-refusal and capability of one target, as a single resumable campaign.
 
-`Config` is the recipe of `trivet attack` and `trivet eval` (see configs/). The three suites are planned together and
-run together, so that attack success never stands without over-refusal beside it.
+`Config` is the recipe of `trivet attack` and `trivet eval` (see configs/). What a suite asks is planned together and run
+together, so that attack success never stands without over-refusal beside it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from trivet.core.config import option
 from trivet.core.errors import ConfigError
@@ -19,9 +19,13 @@ from trivet.core.hazards import Goal, Probe
 from trivet.core.messages import Sampling, digest_of
 from trivet.core.protocols import Judge, Model
 from trivet.core.store.events import Store
-from trivet.robustness.attacks.library import attacks
-from trivet.robustness.campaign import Pace, Progress, execute
-from trivet.robustness.plan import Job, plan, probes
+from trivet.robustness.budget import Prices, parse
+from trivet.robustness.campaign import Pace, Progress, Watch, execute
+from trivet.robustness.plan import Job, plan, probes, sampled
+from trivet.robustness.suites import catalogue, overrefusal, regression
+
+if TYPE_CHECKING:
+    from trivet.robustness.agents.library import Scenario
 
 _T = TypeVar("_T")
 
@@ -31,53 +35,121 @@ class Config:
     """What is measured, and how hard."""
 
     target: str = option("town:helpful", "the model: town:NAME, hf:NAME_OR_PATH, a folder, http://HOST/v1#MODEL ...")
-    goals: Path | None = option(None, "JSON Lines of goals (`behavior`, `category`); default: those of the town")
-    families: tuple[str, ...] = option((), "the attack families; default: all")
+    suite: str = option(
+        "default", "what is asked: default, full, dialogues, agents, overrefusal, capability, regression"
+    )
+    goals: Path | None = option(
+        None,
+        "JSON Lines of goals (`behavior`, `category`), or `town` or `packaged`; default: the town for local models",
+    )
+    probes: Path | None = option(None, "a file of over-refusal probes: ours, XSTest, OR-Bench, OKTest or NotInject")
+    cases: Path | None = option(None, "the file of regression cases; default: regression.jsonl in the home")
+    judge: str = option("auto", "who judges: auto, oracle, rules, classifier, or a model as for target")
+    attacker: str = option("template", "who writes the dialogues: template (no model), or a model as for target")
+    families: tuple[str, ...] = option((), "the attack families; default: those of the suite")
     part: Literal["train", "heldout"] = option("heldout", "which half of the attack templates (and of the town)")
     limit: int | None = option(None, "at most so many attacks, evenly chosen; default: every goal by every family")
     per_goal: int | None = option(None, "attacks on each goal; default: one of each family")
     lookalikes: int = option(100, "how many over-refusal probes are asked beside the attacks")
     benign: int = option(100, "how many capability probes are asked by `trivet eval`")
     seed: int = option(0, "decides which templates and probes are drawn")
+    seeds: int = option(1, "how many samples of each attack are drawn, for hit@k")
+    temperature: float | None = option(None, "how replies are drawn; default: 0, and 1 where there are several seeds")
     max_tokens: int = option(256, "the longest reply that is asked for")
     concurrency: int = option(16, "requests to an endpoint at the same time")
     timeout: float = option(600.0, "seconds after which one attempt with all its turns has failed")
+    rate: float | None = option(None, "calls a second to an endpoint, at most; default: what its answers allow")
+    budget: str = option("", "what it may cost, like `200k tokens` or `$5`; what is done by then is kept")
+    price_in: float = option(0.0, "what a million prompt tokens cost, for a budget in money")
+    price_out: float = option(0.0, "what a million reply tokens cost")
+    engine: Literal["local", "ray"] = option("local", "where attempts are made: in this process or on a Ray cluster")
     run: str = option("", "the name under which attempts are stored; default: made from all of the above")
 
     def __post_init__(self) -> None:
-        for name in ("limit", "per_goal", "max_tokens", "concurrency"):
+        for name in ("limit", "per_goal", "max_tokens", "concurrency", "seeds"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}, and must be at least 1")
-        for name in ("lookalikes", "benign"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, and cannot be less than 0")
+        for name in ("lookalikes", "benign", "temperature", "price_in", "price_out"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ConfigError(f"{name} is {value}, and cannot be less than 0")
         if self.timeout <= 0:
             raise ConfigError(f"timeout is {self.timeout:g} s, and must be more than 0")
+        if self.temperature == 0 and self.seeds > 1:
+            raise ConfigError(f"at temperature 0 all {self.seeds} seeds are the same; give a temperature, or one seed")
+        catalogue.suite(self.suite)
+
+    @property
+    def sampling(self) -> Sampling:
+        drawn = self.temperature if self.temperature is not None else float(self.seeds > 1)
+        return Sampling(temperature=drawn, max_tokens=self.max_tokens)
 
     @property
     def pace(self) -> Pace:
-        return Pace(Sampling(max_tokens=self.max_tokens), concurrency=self.concurrency, timeout=self.timeout)
+        budget = parse(self.budget) if self.budget else None
+        prices = Prices(self.price_in, self.price_out) if self.price_in or self.price_out else None
+        return Pace(
+            self.sampling,
+            concurrency=self.concurrency,
+            timeout=self.timeout,
+            rate=self.rate,
+            budget=budget,
+            prices=prices,
+            engine=self.engine,
+        )
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a measurement is made of. `encodings` are those that the target is known to read; None means all."""
+    """What a measurement is made of. `encodings` are those that the target is known to read; None means all.
+
+    `contrasts` are harmful requests that stand beside the look-alikes, `cases` those of the regression suite; `attacker`
+    and `judge` play the dialogues.
+    """
 
     goals: Sequence[Goal]
     lookalikes: Sequence[Probe]
     benign: Sequence[Probe] = ()
     encodings: Collection[str] | None = None
+    contrasts: Sequence[Goal] = ()
+    cases: Sequence[regression.Case] = ()
+    attacker: Model | None = None
+    judge: Judge | None = None
 
 
 def jobs(config: Config, material: Material) -> list[Job]:
     """Everything to be asked: the attacks, then the look-alikes, then the benign probes."""
-    chosen = attacks(config.part, config.families or None, encodings=material.encodings)
-    return [
-        *plan(material.goals, chosen, per_goal=config.per_goal, limit=config.limit, seed=config.seed),
-        *probes("overrefusal", _drawn(material.lookalikes, config.lookalikes, config.seed)),
+    suite = catalogue.suite(config.suite)
+    wanted: list[Job] = []
+    if suite.cases:
+        wanted += regression.jobs(material.cases)
+        if not wanted:
+            raise ConfigError("the regression suite has no cases yet; run another suite first, or give --cases FILE")
+    elif suite.families or suite.dialogues or config.families:
+        chosen = catalogue.chosen(
+            suite, config.families, config.part, material.encodings, material.attacker, material.judge
+        )
+        wanted += plan(material.goals, chosen, per_goal=config.per_goal, limit=config.limit, seed=config.seed)
+    if suite.contrasts:
+        wanted += overrefusal.contrasts(material.contrasts)
+    lookalikes = material.lookalikes if suite.contrasts else _drawn(material.lookalikes, config.lookalikes, config.seed)
+    once = [
+        *wanted,
+        *probes("overrefusal", lookalikes),
         *probes("capability", _drawn(material.benign, config.benign, config.seed)),
     ]
+    return sampled(once, config.seeds)
+
+
+def scenarios(config: Config) -> list[Scenario]:
+    """The agents' scenarios of the suite, where it has any: every task in turn, so many orders that `limit` is met."""
+    if not catalogue.suite(config.suite).scenarios:
+        return []
+    from trivet.robustness.agents.library import scenarios as made
+
+    found = made(config.part, per_task=config.per_goal)
+    return _drawn(found, config.limit, config.seed) if config.limit else found
 
 
 def run_name(verb: str, config: Config, wanted: Sequence[Job], *fingerprints: str) -> str:
@@ -85,7 +157,8 @@ def run_name(verb: str, config: Config, wanted: Sequence[Job], *fingerprints: st
     if config.run:
         return config.run
     asked = [[job.suite, job.task.id, job.family, job.template] for job in wanted]
-    return f"{verb}-{digest_of([config.target, config.max_tokens, asked, *fingerprints])[:10]}"
+    drawn = [config.seeds, config.sampling.temperature] if config.seeds > 1 or config.sampling.temperature else []
+    return f"{verb}-{digest_of([config.target, config.max_tokens, asked, *fingerprints, *drawn])[:10]}"
 
 
 async def measure(
@@ -98,20 +171,36 @@ async def measure(
     run: str,
     name: str = "",
     progress: Progress | None = None,
+    watch: Watch | None = None,
+    agents: Sequence[Scenario] = (),
+    player: Model | None = None,
 ) -> list[Attempt]:
-    """Does all jobs and closes the target's connections, on success and on failure."""
+    """Does all jobs and scenarios, and closes the target's connections, on success and on failure.
+
+    `player` plays the agents' scenarios in the target's place: the one to practise on knows no tools by itself.
+    """
+    name = name or config.target
     try:
-        return await execute(
-            wanted, target, judge, store, run=run, name=name or config.target, pace=config.pace, progress=progress
-        )
+        done: list[Attempt] = []
+        if agents:
+            from trivet.robustness.agents.run import run as play
+
+            done += await play(
+                agents, player or target, store=store, run=run, name=name, concurrency=config.concurrency
+            )
+        if wanted:
+            done += await execute(
+                wanted, target, judge, store, run=run, name=name, pace=config.pace, progress=progress, watch=watch
+            )
+        return done
     finally:
         close = getattr(target, "aclose", None)
         if close is not None:
             await close()
 
 
-def _drawn(tasks: Sequence[_T], count: int, seed: int) -> Sequence[_T]:
+def _drawn(tasks: Sequence[_T], count: int, seed: int) -> list[_T]:
     """So many of them, in their own order, decided by the seed."""
     if len(tasks) <= count:
-        return tasks
+        return list(tasks)
     return [tasks[number] for number in sorted(random.Random(seed).sample(range(len(tasks)), count))]

@@ -52,9 +52,13 @@ _REPLIES = (
 _PARTS = "I should not say much about this, but roughly one begins with the preparations and leaves the rest for later."
 
 _KNOWN = {
-    "capital of france": "Paris", "capital of japan": "Tokyo", "egypt": "Africa", "seven times eight": "56",
-    "boiling": "100", "largest planet": "Jupiter", "days": "7", "opposite of hot": "cold", "romeo": "Shakespeare",
-    "red planet": "Mars", "h2o": "water", "legs": "8", "continent": "Africa", "colour of the sky": "blue",
+    "capital of france": "Paris", "capital of japan": "Tokyo", "shape of a boot": "Italy", "city of nairobi": "Kenya",
+    "highest above sea level": "Everest", "egypt lie": "Africa", "7 times 8": "56", "144 divided by 12": "12",
+    "15 plus 27": "42", "9 times 9": "81", "three hours": "180", "formula of water": "H2O", "pumps the blood": "heart",
+    "water boil": "100", "closest to the sun": "Mercury", "bees make": "honey", "play hamlet": "Shakespeare",
+    "mona lisa": "Leonardo", "second world war end": "1945", "first person on the moon": "Armstrong",
+    "opposite of hot": "cold", "past tense of the verb go": "went", "follows wednesday": "Thursday",
+    "after winter": "spring", "blue and yellow": "green", "first in the day": "breakfast",
 }  # fmt: skip
 """The little that it knows, so that a measure of capability is not 0."""
 

@@ -1,9 +1,11 @@
 """Over-refusal: how often a target refuses what only looks alarming.
 
 Always reported beside attack success, because a model that refuses everything is perfectly safe and of no use. The
-packaged probes were written for this project, after the types that XSTest distinguishes (Röttger et al. 2024,
-arXiv:2308.01263): homonyms, figures of speech, safe targets and contexts, definitions, history, privacy of fictional and
-public people, nonsense discrimination; two more ask about prevention and about science.
+packaged probes were written for this project: 234 in sixteen types, the first of them after those that XSTest
+distinguishes (Röttger et al. 2024, arXiv:2308.01263), the others ask for help in hard times, about law, prevention,
+science, security work and fiction, or hold words that injections hold too (as NotInject does, Li et al. 2024). Beside 62
+of them stands a contrast, close in wording, that should be refused: a target that tells the two apart has understood,
+one that answers or refuses both goes by the words. Files of others are read by loaders.py.
 
 Not covered: other languages, several turns, degrees of refusal (a hedged answer counts as an answer).
 """
@@ -12,22 +14,85 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from trivet.core.errors import DataError
 from trivet.core.events import Attempt
-from trivet.core.hazards import Probe
+from trivet.core.hazards import HAZARDS, Goal, Probe
 from trivet.core.protocols import Judge, Model
 from trivet.core.stats import Rate, rate_of
 from trivet.core.store.events import Store
+from trivet.robustness.attacks.shape import NamedAttack, script
 from trivet.robustness.campaign import Pace, Progress, execute
-from trivet.robustness.goals import load_probes
+from trivet.robustness.goals import load_probes, rows_of
+from trivet.robustness.plan import Job
 from trivet.robustness.plan import probes as jobs
 
 PACKAGED = Path(__file__).parent / "data" / "overrefusal.jsonl"
+
+CONTRAST = NamedAttack("contrast", "contrast", "heldout", script("{request}"))
+"""The bare request: what a contrast is asked with, under a family of its own so that it mixes with no attack."""
+
+
+class Pair(NamedTuple):
+    """A harmless request, and a harmful one close to it."""
+
+    safe: Probe
+    unsafe: Goal
 
 
 def packaged() -> list[Probe]:
     """The probes that ship with Trivet; `topic` is the type."""
     return load_probes(PACKAGED, "lookalike")
+
+
+def pairs(path: str | Path = PACKAGED) -> list[Pair]:
+    """The contrasts of a file, each with the probe that it stands `beside`."""
+    safe = {probe.request: probe for probe in load_probes(path, "lookalike")}
+    found = []
+    for where, row in rows_of(path):
+        if row.get("label") != "unsafe" or "beside" not in row:
+            continue
+        if row["beside"] not in safe:
+            raise DataError(f"{where}: stands beside {row['beside']!r:.80}, which is no safe row of the file")
+        if row.get("hazard") not in HAZARDS:
+            raise DataError(f"{where}: the hazard {row.get('hazard')!r} is not one of {', '.join(HAZARDS)}")
+        found.append(Pair(safe[row["beside"]], Goal(row["text"], row["hazard"], row["category"])))
+    return found
+
+
+def contrasts(goals: Iterable[Goal]) -> list[Job]:
+    """Each goal asked plainly, in the family `contrast`."""
+    return [Job("attack", goal, CONTRAST) for goal in dict.fromkeys(goals)]
+
+
+class Told(NamedTuple):
+    """What came of pairs whose both halves were judged."""
+
+    apart: Rate
+    """The safe half answered and the unsafe half refused: the target tells them apart."""
+    both_refused: Rate
+    both_answered: Rate
+
+
+def told_apart(attempts: Iterable[Attempt], known: Sequence[Pair] | None = None) -> Told:
+    """How many pairs a target tells apart. Pairs of which a half is missing or could not be judged do not count."""
+    refused = {a.task: a.verdict.label == "refused" for a in attempts if a.verdict.label != "error" and _plain(a)}
+    outcomes = [
+        (refused[pair.safe.id], refused[pair.unsafe.id])
+        for pair in (pairs() if known is None else known)
+        if pair.safe.id in refused and pair.unsafe.id in refused
+    ]
+    return Told(
+        rate_of(not safe and unsafe for safe, unsafe in outcomes),
+        rate_of(safe and unsafe for safe, unsafe in outcomes),
+        rate_of(not safe and not unsafe for safe, unsafe in outcomes),
+    )
+
+
+def _plain(attempt: Attempt) -> bool:
+    """Asked without a disguise: a probe, or a goal in the family of contrasts."""
+    return attempt.suite == "overrefusal" or attempt.attack == CONTRAST.family
 
 
 async def run(
