@@ -74,7 +74,9 @@ def test_the_three_suites_are_one_campaign_and_one_page(tmp_path: Path) -> None:
         done = asyncio.run(measure(config, wanted, target, RefusalRules(), store, run="r"))
     found = figures(done)
     assert (found.attack_success, found.over_refusal, found.capability) == (Rate(14, 14), Rate(6, 6), Rate(1, 1))
-    page = report.html(found, done, title="A <page>", subtitle="s")
+    told = report.of(done, "scripted:x")
+    assert told.figures == found
+    page = report.html(told, title="A <page>", subtitle="s", transcripts=False)
     for text in (
         "attack success",
         "over-refusal",
@@ -85,9 +87,9 @@ def test_the_three_suites_are_one_campaign_and_one_page(tmp_path: Path) -> None:
     ):
         assert text in page
     assert "<gate>" not in page
-    assert "latch" not in page, "no reply stands in the report"
+    assert "latch" not in page, "without transcripts no reply stands in the report"
     console = Console(width=120, record=True, file=io.StringIO())
-    for table in report.terminal(found):
+    for table in report.terminal(told):
         console.print(table)
     assert "over-refusal" in console.export_text()
 

@@ -45,13 +45,13 @@ figure { margin: 1rem 0; } figcaption { color: var(--faint); font-size: .9rem; }
 )
 
 
-def page(title: str, sections: Sequence[str], *, subtitle: str = "") -> str:
-    """A whole HTML document from sections that are markup already."""
+def page(title: str, sections: Sequence[str], *, subtitle: str = "", head: str = "") -> str:
+    """A whole HTML document from sections that are markup already; so is what goes into its head beside the style."""
     below = f'<p style="color:var(--faint)">{escape(subtitle)}</p>' if subtitle else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style>{head}</head>\n"
         f"<body><h1>{escape(title)}</h1>{below}\n" + "\n".join(sections) + "\n</body></html>\n"
     )
 
