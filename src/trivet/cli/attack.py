@@ -2,150 +2,161 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trivet.core.config import load
-from trivet.core.errors import ConfigError, ModelNotFound
-from trivet.core.messages import digest_of
-from trivet.core.models.resolve import model_folder, resolve
-from trivet.core.protocols import Judge
-from trivet.core.store.artefacts import home_or_default, write_json, write_text
-from trivet.core.store.events import open_home
-from trivet.robustness import report
-from trivet.robustness.goals import load_goals
-from trivet.robustness.measure import Config, Material, jobs, measure, run_name
-from trivet.robustness.plan import Job
-from trivet.robustness.suites import capability, overrefusal
-from trivet.robustness.suites.summary import figures
+from trivet.robustness.measure import Config
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+HOME = click.option(
+    "--home", type=click.Path(path_type=Path), help="The home folder.  [default: $TRIVET_HOME or .trivet]"
+)
 
 
-def output_options(command: Callable[..., None]) -> Callable[..., None]:
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that every measuring command shares."""
     for option in reversed(
         (
-            click.option("--goals", type=_FILE, help="JSON Lines of goals; default: those of the town."),
+            click.option("--goals", type=FILE, help="JSON Lines of goals, or `town`, or `packaged`."),
+            click.option("--judge", help="auto, oracle, rules, classifier, or a model as for the target."),
             click.option("--limit", type=int, help="At most so many attacks, evenly chosen."),
-            click.option(
-                "--config", "--recipe", "recipe", type=_FILE, help="A recipe; the options here come after it."
-            ),
+            click.option("--config", "--recipe", "recipe", type=FILE, help="A recipe; the options here come after it."),
             click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set any key of the recipe."),
             click.option("--concurrency", type=int, help="Requests to an endpoint at the same time."),
             click.option("--run", help="The name of the run; the same name goes on where it stopped."),
-            click.option(
-                "--home", type=click.Path(path_type=Path), help="The home folder.  [default: $TRIVET_HOME or .trivet]"
-            ),
-            click.option("--json", "json_path", type=_FILE, help="Write the figures to this file."),
-            click.option("--html", "html_path", type=_FILE, help="Write the report to this file."),
+            HOME,
+            click.option("--json", "json_path", type=FILE, help="Write the figures to this file."),
+            click.option("--html", "html_path", type=FILE, help="Write the report to this file."),
         )
     ):
         command = option(command)
     return command
 
 
-@click.command()
-@click.option("--target", help="The model: town:NAME, hf:NAME_OR_PATH, a folder, http://HOST/v1#MODEL ...")
-@click.option("--families", help="Attack families, with commas between; default: all.")
-@click.option(
-    "--part", type=click.Choice(["train", "heldout"]), help="Which half of the templates.  [default: heldout]"
-)
+def attack_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of `trivet attack` alone."""
+    for option in reversed(
+        (
+            click.option("--target", help="The model: town:NAME, hf:NAME_OR_PATH, a folder, http://HOST/v1#MODEL ..."),
+            click.option("--suite", help="What is asked: see `trivet attack list`.  [default: default]"),
+            click.option("--families", help="Attack families, with commas between; default: those of the suite."),
+            click.option(
+                "--part",
+                type=click.Choice(["train", "heldout"]),
+                help="Which half of the templates.  [default: heldout]",
+            ),
+            click.option("--probes", type=FILE, help="Over-refusal probes: ours, XSTest, OR-Bench, OKTest, NotInject."),
+            click.option("--cases", type=FILE, help="Regression cases.  [default: regression.jsonl in the home]"),
+            click.option("--attacker", help="Who writes dialogues: template, or a model as for the target."),
+            click.option("--seeds", type=int, help="Samples of each attack, for hit@k."),
+            click.option(
+                "--temperature", type=float, help="How replies are drawn.  [default: 0; 1 with several seeds]"
+            ),
+            click.option("--budget", help="What it may cost, like '200k tokens' or '$5'; what is done is kept."),
+            click.option("--engine", type=click.Choice(["local", "ray"]), help="Where attempts are made."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What is written, what must be kept, and how often."""
+    for option in reversed(
+        (
+            click.option("--jsonl", "jsonl_path", type=FILE, help="Write every attempt with its transcript."),
+            click.option("--junit", "junit_path", type=FILE, help="Write JUnit XML."),
+            click.option("--sarif", "sarif_path", type=FILE, help="Write SARIF 2.1.0."),
+            click.option("--avid", "avid_path", type=FILE, help="Write a report for the AI Vulnerability Database."),
+            click.option(
+                "--threshold", "thresholds", multiple=True, metavar="NAME=VALUE",
+                help="Leave with 1 beyond it: asr=0.05, overrefusal=0.1, asr.roleplay=0.2 ... May be repeated.",
+            ),
+            click.option("--every", metavar="TIME", help="Again and again, like 6h; a significant rise raises an alert."),
+            click.option("--times", type=click.IntRange(1), help="With --every: so often, then end."),
+            click.option(
+                "--keep-cases/--no-cases", "keep_cases", default=True, show_default=True,
+                help="Whether what got through becomes a regression case.",
+            ),
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.group(invoke_without_command=True)
+@attack_options
 @output_options
+@report_options
+@click.pass_context
 def attack(
-    recipe: Path | None, overrides: tuple[str, ...], families: str | None, home: Path | None,
-    json_path: Path | None, html_path: Path | None, **given: Any,
+    ctx: click.Context, recipe: Path | None, overrides: tuple[str, ...], families: str | None, home: Path | None,
+    thresholds: tuple[str, ...], every: str | None, times: int | None, keep_cases: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Attack a model or an endpoint and measure what gets through.
 
     Every attempt is stored in the home folder; the same command goes on where it was stopped. Over-refusal is measured
-    in the same run.
+    in the same run. Leaves with 0 where all is well, 1 where a threshold or a regression case failed, 2 where the command
+    or the target did.
     """
+    if ctx.invoked_subcommand is not None:
+        return
+    from trivet.cli.attack_measure import Outputs, measured
+    from trivet.cli.attack_schedule import again
+
+    paths = {name: given.pop(f"{name}_path") for name in Outputs._fields}
     if families is not None:
         given["families"] = "[" + families + "]"
-    config = load(Config, recipe, [*as_overrides(given), *overrides, "benign=0"])
-    measured("attack", config, home, json_path, html_path)
-
-
-def measured(verb: str, config: Config, home: Path | None, json_path: Path | None, html_path: Path | None) -> None:
-    """Resolves what the recipe names, measures, prints and writes."""
-    started = time.monotonic()
-    home = home_or_default(home)
-    material, judge, source = _material(config)
-    wanted = jobs(config, material)
-    target = resolve(config.target, home=home)
-    if hasattr(target, "concurrency"):
-        target.concurrency = config.concurrency
-    name = getattr(target, "name", "") if config.target.startswith("registry:") else config.target
-    run = run_name(verb, config, wanted, name, _fingerprint(config.target, home))
-    with open_home(home) as store, _shown_progress(run, wanted) as progress:
-        done = asyncio.run(measure(config, wanted, target, judge, store, run=run, name=name, progress=progress))
-    found = figures(done)
-    click.echo(f"{name} on {source}: {len(done)} attempts, run {run}")
-    for table in report.terminal(found):
-        Console().print(table)
-    row = found.row() | {
-        "target": name, "run": run, "source": source, "part": config.part, "attempts": len(done),
-        "seconds": round(time.monotonic() - started, 2),
-    }  # fmt: skip
-    if json_path:
-        write_json(json_path, row)
-    if html_path:
-        write_text(html_path, report.html(found, done, title=f"Trivet: {name}", subtitle=f"{source}, run {run}"))
+    benign = "benign=100" if given.get("suite") == "capability" else "benign=0"
+    config = load(Config, recipe, [*as_overrides(given), benign, *overrides])
+    outputs = Outputs(**paths)
+    if every is not None:
+        ctx.exit(again(config, home, outputs, thresholds, keep_cases, every, times))
+    ctx.exit(measured("attack", config, home, outputs, thresholds, keep_cases=keep_cases).code)
 
 
 def as_overrides(given: dict[str, Any]) -> list[str]:
     return [f"{key}={value}" for key, value in given.items() if value is not None]
 
 
-def _material(config: Config) -> tuple[Material, Judge, str]:
-    """What to ask, who judges, and a name for both: a file of goals with refusal rules, else the town and its oracle."""
-    if config.goals:
-        from trivet.core.judges.rules import RefusalRules
+@attack.command("compare", short_help="Compare two runs, question by question.")
+@click.argument("before")
+@click.argument("after")
+@HOME
+@click.option("--json", "json_path", type=FILE, help="Write the comparison to this file.")
+@click.pass_context
+def compare(ctx: click.Context, before: str, after: str, home: Path | None, json_path: Path | None) -> None:
+    """Compare two runs over the same questions: names of runs, or files written with --json or --jsonl.
 
-        material = Material(load_goals(config.goals), overrefusal.packaged(), capability.packaged())
-        return material, RefusalRules(), config.goals.name
-    try:
-        from trivet.town.ground import ground
-    except ModuleNotFoundError as missing:
-        raise ConfigError(f"the town needs {missing.name}, which is not installed; give --goals FILE") from missing
-    town = ground()
-    part = getattr(town, config.part)
-    return Material(part.goals, part.lookalikes, part.benign, town.knows_encodings), town.judge, town.name
+    Leaves with 1 where the second is significantly worse.
+    """
+    from trivet.cli.attack_compare import compared
 
-
-def _fingerprint(spec: str, home: Path) -> str:
-    """Changes when the files of a local model do, so that a model trained anew is measured anew."""
-    try:
-        folder = Path(model_folder(spec, home))
-    except ModelNotFound:
-        return ""
-    files = sorted(folder.glob("*")) if folder.is_dir() else []
-    return digest_of([[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files])
+    ctx.exit(compared(before, after, home, json_path))
 
 
-@contextmanager
-def _shown_progress(run: str, wanted: Sequence[Job]) -> Iterator[Callable[[int, int, int], None]]:
-    """A bar on stderr where that is a terminal, and a word on what had been done before."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        shown = bar.add_task("attempts", total=len(wanted))
-        first = True
+@attack.command("chat", short_help="Talk to a target, with converters at hand.")
+@click.option("--target", default="scripted", show_default=True, help="The model, as for `trivet attack`.")
+@click.option("--judge", default="auto", show_default=True, help="Who judges each turn.")
+@click.option("--goal", "request", default="", help="What is wanted, for the judge.")
+@click.option("--hazard", default="other", show_default=True, help="The hazard of the goal.")
+@click.option("--run", default="", help="The name under which turns are stored.")
+@HOME
+def chat(target: str, judge: str, request: str, hazard: str, run: str, home: Path | None) -> None:
+    """Attack by hand: a session in which each turn is judged and stored. Type /help for what there is."""
+    from trivet.cli.attack_chat import talk
 
-        def tell(done: int, total: int, successes: int) -> None:
-            nonlocal first
-            if first and done:
-                console.print(f"{done} of {total} attempts are stored already (run {run})", markup=False)
-            first = False
-            bar.update(shown, completed=done, total=total, description=f"{successes} got through")
+    talk(target, judge, request, hazard, run, home)
 
-        yield tell
+
+@attack.command("list", short_help="List suites, families, dialogues and converters.")
+@click.option("--json", "json_path", type=FILE, help="Write the lists to this file.")
+def listed(json_path: Path | None) -> None:
+    """List the suites, the attack families, the dialogues and the converters."""
+    from trivet.cli.attack_list import show
+
+    show(json_path)

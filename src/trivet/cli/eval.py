@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from trivet.cli.attack import as_overrides, measured, output_options
+from trivet.cli.attack import as_overrides, output_options
 from trivet.core.config import load
 from trivet.robustness.measure import Config
 
@@ -23,4 +23,7 @@ def eval(
 
     Without --goals it is measured on the town, by the town's oracle; with them by refusal rules and the packaged probes.
     """
-    measured("eval", load(Config, recipe, [*as_overrides(given), *overrides]), home, json_path, html_path)
+    from trivet.cli.attack_measure import Outputs, measured
+
+    config = load(Config, recipe, [*as_overrides(given), *overrides])
+    measured("eval", config, home, Outputs(json=json_path, html=html_path))
