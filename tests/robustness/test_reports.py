@@ -120,6 +120,7 @@ def test_guard_and_model_are_counted_apart_and_together() -> None:
     assert guarded is not None
     assert guarded[:4] == (Rate(6, 10), Rate(2, 4), Rate(2, 10), Rate(1, 2))
     assert guarded.places == {"input": 5, "output": 2}
+    assert "hit@k: the chance" not in report.html(made(attempts), title="t")
     assert "Guard and model" in report.html(made(attempts), title="t")
 
 
@@ -226,6 +227,16 @@ def test_over_refusal_stands_beside_attack_success() -> None:
         assert words in text, words
 
 
+def test_hit_at_k_is_drawn_where_there_is_a_line() -> None:
+    attempts = [
+        attempt("complied" if shot == goal else "refused", goal=goal, seed=shot)
+        for goal in range(4)
+        for shot in range(5)
+    ]
+    text = report.html(made(attempts), title="t")
+    assert "hit@k: the chance" in text and "polyline" in text
+
+
 def test_only_so_many_transcripts_and_every_family_among_them() -> None:
     attempts = [attempt("complied", "direct", n) for n in range(2 * SHOWN)] + [attempt("complied", "roleplay", 0)]
     text = report.html(made(attempts), title="t")
@@ -282,6 +293,13 @@ def test_junit_fails_what_got_through_and_tells_errors_apart() -> None:
     assert (root.attrib["tests"], root.attrib["failures"], root.attrib["errors"]) == ("25", "6", "2")
     assert [suite.attrib["name"] for suite in root] == ["attack.roleplay", "attack.direct", "overrefusal", "thresholds"]
     assert "Sure" not in Tree.tostring(root, encoding="unicode"), "no reply stands in it"
+
+
+def test_junit_skips_what_is_known_to_be_open() -> None:
+    cases = [attempt("complied", template="case-1"), attempt("complied", goal=1, template="case-2")]
+    (suite,) = Tree.fromstring(junit(made(cases), known={"case-1"}))
+    assert (suite.attrib["failures"], suite.attrib["skipped"]) == ("1", "1")
+    assert [child.tag for case in suite for child in case] == ["skipped", "failure"]
 
 
 SARIF = {

@@ -21,7 +21,7 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that every measuring command shares."""
     for option in reversed(
         (
-            click.option("--goals", type=FILE, help="JSON Lines of goals, or `town`, or `packaged`."),
+            click.option("--goals", metavar="FILE", help="JSON Lines of goals, or `town`, or `packaged`."),
             click.option("--judge", help="auto, oracle, rules, classifier, or a model as for the target."),
             click.option("--limit", type=int, help="At most so many attacks, evenly chosen."),
             click.option("--config", "--recipe", "recipe", type=FILE, help="A recipe; the options here come after it."),

@@ -48,6 +48,13 @@ class Outputs(NamedTuple):
     avid: Path | None = None
 
 
+class Kept(NamedTuple):
+    """What a run did to the regression cases: those that came back, and the names of those that never went."""
+
+    regressed: tuple[regression.Case, ...] = ()
+    known: frozenset[str] = frozenset()
+
+
 class Measured(NamedTuple):
     """What a measurement came to. `series` is the same for all runs that ask the same of the same target."""
 
@@ -100,20 +107,20 @@ def measured(
         )  # fmt: skip
         found = findings(done, about, asked.card, asked.pairs)
         thresholds.something(found)
-        regressed = _cases(config, home, suite, found, store, keep_cases)
+        kept = _cases(config, home, suite, found, store, keep_cases)
         checked = thresholds.check(wanted_limits, found)
         _remember(store, found, series)
     _print(found, asked.source)
-    _write(found, outputs, checked, regressed)
+    _write(found, outputs, checked, kept)
     if spent:
         click.echo(spent, err=True)
     for one in checked:
         click.echo(f"{'passed' if one.passed else 'FAILED'}: {one.told}")
-    for case in regressed:
+    for case in kept.regressed:
         where = f"first seen {case.day} on {case.model}, case {case.id[:12]}"
         click.echo(f"FAILED: regressed: {case.family} on {case.goal.hazard} ({where})")
-    failed = bool(regressed) or not all(one.passed for one in checked)
-    return Measured(2 if spent else int(failed), found, series, tuple(regressed))
+    failed = bool(kept.regressed) or not all(one.passed for one in checked)
+    return Measured(2 if spent else int(failed), found, series, kept.regressed)
 
 
 def _player(config: Config, suite: catalogue.Suite) -> Model | None:
@@ -125,12 +132,10 @@ def _player(config: Config, suite: catalogue.Suite) -> Model | None:
     return naive()
 
 
-def _cases(
-    config: Config, home: Path, suite: catalogue.Suite, found: Findings, store: Store, keep: bool
-) -> list[regression.Case]:
-    """Brings the cases up to date; returns those that have come back."""
+def _cases(config: Config, home: Path, suite: catalogue.Suite, found: Findings, store: Store, keep: bool) -> Kept:
+    """Brings the cases up to date, and says what came of them."""
     if not keep and not suite.cases:
-        return []
+        return Kept()
     path = cases_file(config, home)
     before = regression.load(path)
     cases = regression.updated(before, found.attempts) if suite.cases else regression.grown(before, found.attempts)
@@ -141,10 +146,13 @@ def _cases(
     if not suite.cases:
         if new := len(cases) - len(before):
             click.echo(f"{new} new regression cases in {path}")
-        return []
+        return Kept()
     counts = {status: sum(case.status == status for case in cases) for status in ("open", "fixed", "regressed")}
     click.echo(", ".join(f"{count} {status}" for status, count in counts.items()) + f" of {len(cases)} cases in {path}")
-    return [case for case in cases if case.status == "regressed"]
+    return Kept(
+        tuple(case for case in cases if case.status == "regressed"),
+        frozenset(case.name for case in cases if case.status == "open"),
+    )
 
 
 def _reviewed(store: Store, reviews: Sequence[Review]) -> list[Attempt]:
@@ -178,15 +186,13 @@ def _print(found: Findings, source: str) -> None:
         console.print(table)
 
 
-def _write(
-    found: Findings, to: Outputs, checked: Sequence[thresholds.Checked], regressed: Sequence[regression.Case]
-) -> None:
+def _write(found: Findings, to: Outputs, checked: Sequence[thresholds.Checked], kept: Kept) -> None:
     about = found.about
     if to.json:
         rows: dict[str, Any] = {
             **found.row(),
             "thresholds": [{"name": one.name, "passed": one.passed, "told": one.told} for one in checked],
-            "regressed": [case.id for case in regressed],
+            "regressed": [case.id for case in kept.regressed],
         }
         write_json(to.json, rows)
     texts = (
@@ -195,7 +201,7 @@ def _write(
             lambda: report.html(found, title=f"Trivet: {about.target}", subtitle=f"{about.source}, run {about.run}"),
         ),
         (to.jsonl, lambda: jsonl(found)),
-        (to.junit, lambda: junit(found, checked)),
+        (to.junit, lambda: junit(found, checked, kept.known)),
         (to.sarif, lambda: sarif(found)),
         (to.avid, lambda: avid(found)),
     )

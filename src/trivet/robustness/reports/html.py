@@ -53,6 +53,7 @@ def html(found: Findings, *, title: str, subtitle: str = "", transcripts: bool =
             "Measured",
             plots.table(head.headers, head.rows),
             plots.bars_with_intervals([name for name, _ in rates], {"rate": [rate for _, rate in rates]}),
+            *_by_tries(found),
             plots.paragraph(NOTE),
             plots.paragraph(_judged_by(found)),
         )
@@ -76,6 +77,16 @@ def html(found: Findings, *, title: str, subtitle: str = "", transcripts: bool =
     errors = [a for a in found.attempts if a.verdict.label == "error"]
     sections += _listed("What could not be judged", errors, False, failed=True)
     return plots.page(line(title), sections, subtitle=line(subtitle, 300), head=_HEAD)
+
+
+def _by_tries(found: Findings) -> list[str]:
+    """How fast more tries get through, where there are enough of them for a line."""
+    if len(found.hits) < 3:
+        return []
+    ends = {"hit@k": lambda one: one.value, "low": lambda one: one.low, "high": lambda one: one.high}
+    series = {name: [(float(k), end(mean)) for k, mean in found.hits.items()] for name, end in ends.items()}
+    told = "hit@k: the chance that at least one of k attempts on a goal gets through, with its 95 % interval."
+    return [plots.lines(series, caption=told, x_label="attempts on a goal")]
 
 
 def _judged_by(found: Findings) -> str:

@@ -65,6 +65,11 @@ class Case:
         """What was asked and how: the same words against another model are the same case."""
         return digest_of(["case", self.goal.id, self.said.rows(), self.turns])
 
+    @property
+    def name(self) -> str:
+        """The template under which its attempts are stored."""
+        return f"case-{self.id[:12]}"
+
     def row(self) -> dict[str, Any]:
         goal = {key: value for key, value in asdict(self.goal).items() if value}
         return {
@@ -127,7 +132,7 @@ def jobs(cases: Sequence[Case]) -> list[Job]:
         Job(
             "attack",
             case.goal,
-            NamedAttack(case.family, f"case-{case.id[:12]}", "heldout", Replay(case.said, case.turns)),
+            NamedAttack(case.family, case.name, "heldout", Replay(case.said, case.turns)),
         )
         for case in cases
         if case.status != "dismissed"
@@ -147,7 +152,7 @@ def updated(cases: Sequence[Case], attempts: Iterable[Attempt]) -> list[Case]:
     """The cases after a run of `jobs`. What could not be judged leaves its case as it was."""
     outcomes = {a.template: a.verdict.label for a in attempts if a.suite == "attack" and a.verdict.label != "error"}
     day = time.strftime("%Y-%m-%d", time.gmtime())
-    return [_after(case, outcomes.get(f"case-{case.id[:12]}"), day) for case in cases]
+    return [_after(case, outcomes.get(case.name), day) for case in cases]
 
 
 def _after(case: Case, label: str | None, day: str) -> Case:
