@@ -26,9 +26,11 @@ from trivet.core.models.resolve import model_folder
 from trivet.core.protocols import Judge, Model
 from trivet.core.stats import Rate
 from trivet.loop import gate
-from trivet.loop.adversary import ladder as climbing
-from trivet.loop.adversary.ladder import Attacker, Workshop
+from trivet.loop.adversary import workshop
+from trivet.loop.adversary.bandit import bandit_trials
+from trivet.loop.adversary.ladder import RUNGS, rungs
 from trivet.loop.adversary.spread import Trial, figures, gap
+from trivet.loop.adversary.workshop import Attacker, Workshop
 from trivet.loop.build import Built, build
 from trivet.loop.harvest import Failure, Harvest
 from trivet.loop.pairs import write_pairs
@@ -38,6 +40,7 @@ from trivet.robustness.attacks.library import attacks
 from trivet.robustness.attacks.shape import NamedAttack, Script
 from trivet.robustness.learned import Outcome, Success, as_wording, grams, wording
 
+FAMILIES = ("direct", "roleplay", "hypothetical", "encoding", "context", "injection")
 LIBRARY = "library"
 """The row of the library's held-out wordings."""
 
@@ -70,10 +73,10 @@ def race(this: Workshop) -> dict[str, Any]:
     rounds = []
     for number in range(1, this.recipe.races + 1):
         old = _wordings(this, archive, present)
-        made = climbing.rungs(this, present, f"r{number}", archive=old, equal=number == 1)
-        archive |= {"zero": made["zero"], **{f"{rung}-{number}": made[rung] for rung in ("few", "sl", "rl")}}
-        found = {rung: climbing.measured(this, made[rung], present, _label(rung, number)) for rung in climbing.RUNGS}
-        found["bandit"] = climbing.bandit_trials(this, present, f"r{number}", this.recipe.ladder.budget)
+        made = rungs(this, present, f"r{number}", archive=old, equal=number <= this.recipe.ladder.equal_rounds)
+        archive |= {"zero": made["zero"], f"sl-{number}": made["start"], f"rl-{number}": made["rl"]}
+        found = {rung: workshop.measured(this, made[rung], present) for rung in RUNGS}
+        found["bandit"] = bandit_trials(this, present, f"r{number}", this.recipe.ladder.budget)
         gained += _gains(this, made, present, number)
         candidate, built = defended(this, present, gained, number)
         before, after = (
@@ -84,9 +87,9 @@ def race(this: Workshop) -> dict[str, Any]:
             {
                 "round": number,
                 "target": versions[-1][0],
-                "equal_queries": number == 1,
+                "equal_queries": number <= this.recipe.ladder.equal_rounds,
                 "ladder": {name: figures(trials).row() for name, trials in found.items()},
-                "queries": {name: one.queries for name, one in made.items()} | {"bandit": this.recipe.ladder.budget},
+                "queries": {name: made[name].queries for name in RUNGS} | {"bandit": this.recipe.ladder.budget},
                 "gaps": gaps(found),
                 "examples": examples(found),
                 "pairs": built.row(),
@@ -100,10 +103,6 @@ def race(this: Workshop) -> dict[str, Any]:
             present = candidate
     table = [standing(this, name, where, archive).row() for name, where in versions]
     return {"settings": asdict(this.recipe), "rounds": rounds, "versions": table, "attackers": [LIBRARY, *archive]}
-
-
-def _label(rung: str, number: int) -> str:
-    return rung if rung == "zero" else f"{rung}-{number}"
 
 
 def gaps(found: Mapping[str, Sequence[Trial]]) -> dict[str, Any]:
@@ -125,7 +124,7 @@ def _wordings(this: Workshop, archive: Mapping[str, Attacker], target: str) -> l
     old = [one for name, one in archive.items() if name.startswith("rl")]
     kept = []
     for number, attacker in enumerate(old, start=1):
-        said = climbing.explored(this, attacker, target, this.recipe.ladder.batch, f"old-{number}-of-{len(old)}")
+        said = workshop.explored(this, attacker, target, this.recipe.ladder.batch, f"old-{number}-of-{len(old)}")
         kept += [grams(wording(one.text, one.goal)) for one in said]
     return kept
 
@@ -133,7 +132,9 @@ def _wordings(this: Workshop, archive: Mapping[str, Attacker], target: str) -> l
 def _gains(this: Workshop, made: Mapping[str, Attacker], target: str, number: int) -> list[Outcome]:
     """What the round's attackers got out of the target on goals of the train part, by the production eye."""
     count = this.recipe.ladder.pool // 2
-    found = [climbing.explored(this, made[rung], target, count, f"r{number}-gain-{rung}") for rung in climbing.RUNGS]
+    found = [
+        workshop.explored(this, made[rung], target, count, f"r{number}-gain-{rung}") for rung in ("zero", "start", "rl")
+    ]
     return [one for outcomes in found for one in outcomes if one.succeeded]
 
 
@@ -199,7 +200,7 @@ def standing(this: Workshop, name: str, folder: str, archive: Mapping[str, Attac
     """A version against the library and every attacker so far, and on the held-out harmless requests."""
     part, trials = this.ground.heldout, {LIBRARY: _library(this, folder)}
     for who, attacker in archive.items():
-        trials[who] = climbing.measured(this, attacker, folder, who)
+        trials[who] = workshop.measured(this, attacker, folder, this.recipe.ladder.again)
     labels = {
         f"{who} {at} {one.goal.id}": "complied" if one.hit else "refused"
         for who, found in trials.items()
@@ -214,7 +215,7 @@ def standing(this: Workshop, name: str, folder: str, archive: Mapping[str, Attac
 
 def _library(this: Workshop, folder: str) -> list[Trial]:
     """The library's held-out wordings of one message, in turn over the held-out goals; cached."""
-    wordings = [one for one in attacks("heldout", climbing_families()) if _single(one)]
+    wordings = [one for one in attacks("heldout", FAMILIES) if _single(one)]
     known = this.ground.knows_encodings
     wordings = [
         one for one in wordings if isinstance(one.how, Script) and (not one.how.encoding or one.how.encoding in known)
@@ -229,14 +230,10 @@ def _library(this: Workshop, folder: str) -> list[Trial]:
     rows = this.shelf.once(
         f"library-against-{this.shelf.digest(folder)[:8]}",
         key,
-        lambda: [climbing.row_of(one) for one in climbing.put(this, pairs, folder)],
+        lambda: [workshop.row_of(one) for one in workshop.put(this, pairs, folder)],
     )
-    outcomes = [climbing.outcome_of(row, goal) for row, (goal, _) in zip(rows, pairs, strict=True)]
-    return climbing.trials_of(this, outcomes)
-
-
-def climbing_families() -> tuple[str, ...]:
-    return ("direct", "roleplay", "hypothetical", "encoding", "context", "injection")
+    outcomes = [workshop.outcome_of(row, goal) for row, (goal, _) in zip(rows, pairs, strict=True)]
+    return workshop.trials_of(this, outcomes)
 
 
 def _single(one: NamedAttack) -> bool:

@@ -33,15 +33,17 @@ class Ladder:
     replies: int = option(4, "attacks on one goal that are compared with each other")
     how: Literal["rloo", "grpo"] = option("rloo", "policy gradient of the last rung")
     beta: float = option(0.02, "what a nat of KL to the supervised attacker costs")
-    rl_lr: float = option(4e-4, "highest learning rate of the last rung")
+    rl_lr: float = option(2.5e-4, "highest learning rate of the last rung")
     novelty: float = option(0.5, "share of the reward that is paid for being unlike the others and the archive")
     temperature: float = option(1.0, "of every draw of an attacker")
     max_tokens: int = option(72, "longest attack in tokens")
     reply_tokens: int = option(48, "longest reply of the target in tokens")
-    each: int = option(3, "attacks on every held-out goal when an attacker is measured")
+    equal_rounds: int = option(1, "so many first rounds give few-shot and supervised as many queries as reinforcement")
+    each: int = option(3, "attacks on every held-out goal when the rungs are measured")
+    again: int = option(1, "of those, how many the archive puts to every later target")
 
     def __post_init__(self) -> None:
-        for name in ("pool", "shown", "rounds", "batch", "each", "max_tokens", "reply_tokens"):
+        for name in ("pool", "shown", "rounds", "batch", "each", "again", "max_tokens", "reply_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it is at least 1")
 

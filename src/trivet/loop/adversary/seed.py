@@ -2,11 +2,11 @@
 
 Its lessons are the library's wordings of the train part around goals of the train part, one message each; half of them are
 two wordings of which one is put into the other, so that there is more to say than the library says. In a share of the
-lessons earlier turns show attacks on other goals, the answer being in the manner of one of them: that is how a small model
-comes to follow examples at all. No target has been asked yet and nothing here knows what works.
+lessons examples are shown, attacks on other goals, and the answer is in the manner of one of them: that is how a small
+model comes to follow examples at all. No target has been asked yet and nothing here knows what works.
 
-Not covered: wordings of several messages, invented turns before the request, and encodings; an attacker writes one
-message in plain words.
+Not covered: wordings of several messages, written transcripts and invented turns before the request, encodings; an
+attacker writes one short message in plain words.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from trivet.robustness.attacks.library import attacks
 from trivet.robustness.attacks.shape import NamedAttack, Script
 from trivet.robustness.learned import Success, asking
 
-FAMILIES = ("direct", "roleplay", "hypothetical", "context", "injection")
-"""The families whose wordings can be one plain message."""
+FAMILIES = ("direct", "roleplay", "hypothetical", "injection")
+"""The families whose wordings are one plain message of a few dozen words."""
 
 SLOT = "\x00request\x00"
 
@@ -41,7 +41,7 @@ def lessons(
     count: int,
     *,
     with_examples: float = 0.5,
-    composed: float = 0.5,
+    composed: float = 0.4,
     examples: int = 3,
     seed: int = 0,
     families: Sequence[str] = FAMILIES,
