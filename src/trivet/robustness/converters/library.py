@@ -10,6 +10,7 @@ Not covered: converters that a model writes; those are asynchronous and stand in
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from trivet.core.errors import ConfigError, did_you_mean
@@ -50,6 +51,7 @@ def listing() -> list[Listed]:
     return rows
 
 
+@lru_cache(maxsize=1024)
 def converter(name: str) -> Converter:
     """The converter of that name, with settings in brackets where it has some, or a chain with `+` between."""
     links = [_LINK.fullmatch(link) for link in re.split(r"\+(?![^(]*\))", name)]
