@@ -109,10 +109,11 @@ class Spent:
     def tokens(self) -> int:
         return self.prompt + self.completion
 
-    def add(self, prompt: int, completion: int, *, estimated: bool) -> None:
+    def add(self, prompt: int, completion: int, estimated: bool) -> None:
         self.prompt += prompt
         self.completion += completion
-        self.estimated = self.estimated or estimated
+        if estimated:
+            self.estimated = True
 
     def over(self, budget: Budget, prices: Prices | None) -> str:
         """What of the budget is spent, in words, or an empty string."""

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from math import inf
 from typing import Any
 
 from trivet.core.errors import Blocked, TargetError
@@ -87,6 +88,7 @@ class Engine:
         )
         self.judging = Judging(self.judge, self._judged, pace.concurrency)
         self.meter = Meter(0)
+        self._talking: dict[asyncio.Task[Any], Voice] = {}
         self._began = time.perf_counter()
 
     def remember(self, attempts: Mapping[str, Attempt]) -> None:
@@ -167,14 +169,23 @@ class Engine:
             finally:
                 self.writer.finish()
 
-        await together(talks(), verdicts(), self.writer.drain())
+        watchdog = asyncio.create_task(self._end_the_endless())
+        try:
+            await together(talks(), verdicts(), self.writer.drain())
+        finally:
+            watchdog.cancel()
+            await asyncio.gather(watchdog, return_exceptions=True)
         if self.given_up:
             raise self.given_up
 
     async def _worker(self, queue: Iterator[tuple[str, Job]]) -> None:
         timeout, judging, clock = self.pace.timeout, self.judging, time.perf_counter
+        task = asyncio.current_task()
+        assert task
         for id, job in queue:
-            talk = await self._talk(id, job, Voice(id, self.line, self._sampling(job)), timeout)
+            voice = self._talking[task] = Voice(id, self.line, self._sampling(job))
+            talk = await self._talk(id, job, voice, timeout)
+            voice.until = inf
             judging.put(talk)
             if self.given_up or self._over_budget():
                 return
@@ -207,7 +218,7 @@ class Engine:
         async def member(number: int, id: str, job: Job) -> Talk:
             voice = Voice(id, self.line, step.sampling, lambda conversation: step.ask(number, conversation))
             try:
-                return await self._talk(id, job, voice, None)
+                return await self._talk(id, job, voice, inf)
             finally:
                 step.leave()
 
@@ -226,23 +237,36 @@ class Engine:
 
     # One job
 
-    async def _talk(self, id: str, job: Job, voice: Voice, seconds: float | None) -> Talk:
+    async def _talk(self, id: str, job: Job, voice: Voice, seconds: float) -> Talk:
         """Carries a job out. The verdict is there where that already settles it."""
         began = time.perf_counter()
+        voice.until = began + seconds
         verdict, blocked = None, ""
         try:
-            async with asyncio.timeout(seconds) as voice.clock:
-                if job.attack is not None:
-                    voice.heard = await job.attack.attack(job.task, voice)  # type: ignore[arg-type]
-                else:
-                    await voice.reply(Conversation.user(job.task.request))
+            if job.attack is not None:
+                voice.heard = await job.attack.attack(job.task, voice)  # type: ignore[arg-type]
+            else:
+                await voice.reply(Conversation.user(job.task.request))
         except Blocked as stop:
             verdict, blocked = Verdict("refused", 0.0, "gateway", why=f"blocked: {stop}"), stop.place
-        except TimeoutError:
-            verdict = Verdict("error", 0.0, "campaign", why=f"no end after {seconds:g} s")
         except TargetError as failure:
             verdict = Verdict("error", 0.0, "campaign", why=str(failure))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not voice.expired or (task and task.uncancel()):
+                raise
+            verdict = Verdict("error", 0.0, "campaign", why=f"no end after {seconds:g} s")
         return Talk(id, job, voice, time.perf_counter() - began, verdict, blocked)
+
+    async def _end_the_endless(self) -> None:
+        """Cancels talks that take too long. One clock for all of them: a timer for each is a tenth of what they cost."""
+        while True:
+            await asyncio.sleep(min(1.0, self.pace.timeout / 20))
+            now = time.perf_counter()
+            for task, voice in self._talking.items():
+                if voice.until < now and not voice.expired:
+                    voice.expired = True
+                    task.cancel()
 
     def _judged(self, talk: Talk, verdict: Verdict) -> None:
         record = self._record(talk, verdict)

@@ -9,6 +9,9 @@ belongs to one process, which holds a lock on it, and goes when all that is in i
 A line is recognised by the attempt, the conversation that was asked, and how often the attempt had asked exactly that before. An
 attacker that asks something else the second time is answered by the target, as it must be.
 
+A target that answers at once, a function of this process, has its lines written TOGETHER: asking it again costs less than
+they do.
+
 Not covered: a power cut, which may cost the last lines; platforms without file locks (Windows), where nothing is kept and a
 killed campaign asks its unstored attempts again; calls that were in flight, whose replies nobody has heard.
 """
@@ -34,6 +37,9 @@ try:
 except ModuleNotFoundError:  # pragma: no cover
     fcntl = None  # type: ignore[assignment]
 
+TOGETHER = 32
+"""Lines that are written at once where a target answers sooner than a line is written."""
+
 LONG = 8 << 20
 """A file of so many bytes is begun anew with the lines that are still needed."""
 
@@ -52,12 +58,10 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Line)
 
 
-def asked(conversations: Iterable[Conversation], nth: int = 0) -> str:
-    """A name for exactly these words asked for the nth time."""
-    said = blake2b(digest_size=12)
-    for conversation in conversations:
-        said.update(_encoder.encode(conversation))
-    return f"{said.hexdigest()}.{nth}" if nth else said.hexdigest()
+def asked(conversations: Iterable[Conversation]) -> str:
+    """A name for exactly these words."""
+    said = blake2b(b"".join([_encoder.encode(conversation) for conversation in conversations]), digest_size=12)
+    return said.hexdigest()
 
 
 def folder_of(store: Path) -> Path:
@@ -72,6 +76,7 @@ class Journal:
         self._mark = digest_of(["campaign", run, target])[:16]
         self._needed: dict[str, list[bytes]] = {}
         self._recorded: dict[tuple[str, str], Line] = {}
+        self._buffer: list[bytes] = []
         self._handle, self._path, self._size = -1, Path(), 0
         if fcntl is not None:
             self._take_over(store)
@@ -80,19 +85,30 @@ class Journal:
         """What an earlier process heard in answer to this."""
         return self._recorded.get((attempt, asked)) if self._recorded else None
 
-    def note(self, line: Line) -> None:
-        """On disk when this returns. StoreError where it cannot be written."""
+    def note(
+        self, attempt: str, asked: str, replies: list[str], prompt: int = 0, completion: int = 0, *, hasty: bool = False
+    ) -> None:
+        """A Line is on disk when this returns; a `hasty` one when TOGETHER of them have come. StoreError where it cannot be."""
         if fcntl is None:  # pragma: no cover
             return
-        data = _encoder.encode(line) + b"\n"
-        if self._handle < 0 or self._size > LONG:
-            self._begin()
-        self._write(data)
-        kept = self._needed.get(line.attempt)
+        data = _encoder.encode((attempt, asked, replies, prompt, completion)) + b"\n"
+        kept = self._needed.get(attempt)
         if kept is None:
-            self._needed[line.attempt] = [data]
+            self._needed[attempt] = [data]
         else:
             kept.append(data)
+        self._buffer.append(data)
+        if not hasty or len(self._buffer) >= TOGETHER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Everything noted is on disk."""
+        if self._buffer:
+            if self._handle < 0 or self._size > LONG:
+                self._begin()
+            else:
+                self._write(b"".join(self._buffer))
+            self._buffer.clear()
 
     def stored(self, attempts: Iterable[str]) -> None:
         """These are in the store: their lines are of no more use."""
@@ -101,6 +117,8 @@ class Journal:
 
     def close(self) -> None:
         """The file goes, unless somebody will need it."""
+        if self._needed:
+            self.flush()
         if self._handle >= 0:
             if not self._needed:
                 self._path.unlink(missing_ok=True)

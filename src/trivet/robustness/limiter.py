@@ -74,6 +74,8 @@ class Limiter:
         self._not_before = 0.0
         self._gap = 0.0
         self._last = -inf
+        self._held = bool(rate or tokens)
+        """Whether anything but the window holds calls back, or has ever done so."""
         self._queue: deque[asyncio.Future[None]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -84,9 +86,14 @@ class Limiter:
 
     def at_once(self) -> bool:
         """Takes a slot where that needs no waiting, and says whether it did."""
-        if self._queue or self._wait() > 0:
+        if self._queue or self.flying >= int(self.window):
             return False
-        self._start()
+        if self._held:
+            if self._wait() > 0:
+                return False
+            self._start()
+        else:
+            self.flying += 1
         return True
 
     async def slot(self) -> None:
@@ -101,14 +108,14 @@ class Limiter:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.free(well=False)  # the slot came in the same moment
+                self.free(False)  # the slot came in the same moment
             elif turn in self._queue:
                 self._queue.remove(turn)
             raise
         finally:
             self.waited += self._clock() - since
 
-    def free(self, *, well: bool = True) -> None:
+    def free(self, well: bool = True) -> None:
         """A call is over. Where it went `well` the window may grow again."""
         self.flying -= 1
         if well and self.window < self.most:
@@ -134,6 +141,7 @@ class Limiter:
             elif calls < self.most:
                 gap = max(gap, reset / calls)
         self._gap = gap
+        self._held = self._held or gap > 0 or self._not_before > 0
 
     def spent(self, tokens: int) -> None:
         """What a call took, once that is known."""
@@ -145,12 +153,13 @@ class Limiter:
         """Nobody calls for so long."""
         if seconds > 0:
             self._not_before = max(self._not_before, self._clock() + seconds)
+            self._held = True
 
     def _wait(self) -> float:
         """Seconds until a call may start; infinite where it needs another to end."""
         if self.flying >= int(self.window):
             return inf
-        if not (self._not_before or self._gap or self._calls or self._tokens):
+        if not self._held:
             return 0.0
         now = self._clock()
         wait = max(self._not_before - now, self._last + self._gap - now, 0.0)

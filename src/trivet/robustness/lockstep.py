@@ -16,7 +16,7 @@ from trivet.core.errors import TargetError
 from trivet.core.messages import Conversation, Message, Sampling
 from trivet.core.models.batch import reply_all
 from trivet.core.protocols import Model
-from trivet.robustness.journal import Journal, Line, asked
+from trivet.robustness.journal import Journal, asked
 
 
 class Lockstep:
@@ -78,7 +78,7 @@ class Lockstep:
         answers = await reply_all(self.model, conversations, self.sampling)
         texts = [answer.content for answer in answers if isinstance(answer, Message)]
         if len(texts) == len(answers) and all(_is_unicode(text) for text in texts):
-            self.journal.note(Line(first, name, texts))
+            self.journal.note(first, name, texts)
         return answers
 
 

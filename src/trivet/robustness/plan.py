@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from json.encoder import encode_basestring as quoted
 from typing import Literal
 
 from trivet.core.errors import ConfigError
@@ -62,19 +63,15 @@ def identities(run: str, jobs: Iterable[Job], target: str, sampling: Sampling = 
     there were any keep their ids. The length of replies is no part: the name of a run holds it (measure.py).
     """
     parameters = _unusual(sampling)
-    quoted: dict[str, str] = {}
-
-    def quote(text: str) -> str:
-        found = quoted.get(text)
-        if found is None:
-            found = quoted[text] = json.dumps(text, ensure_ascii=False)
-        return found
-
     ids = {}
-    head, tail = f'["attempt",{quote(run)},', quote(target)
+    head, tail = f'["attempt",{quoted(run)},', quoted(target)
+    named: dict[int, str] = {id(None): '"",""'}  # hashing an attack hashes all its words
     for job in jobs:
+        names = named.get(id(job.attack))
+        if names is None:
+            names = named[id(job.attack)] = f"{quoted(job.family)},{quoted(job.template)}"
         more = f",{job.seed}{parameters}" if job.seed or parameters else ""
-        text = f'{head}"{job.suite}","{job.task.id}",{quote(job.family)},{quote(job.template)},{tail}{more}]'
+        text = f'{head}"{job.suite}","{job.task.id}",{names},{tail}{more}]'
         ids[sha256(text.encode()).hexdigest()[:32]] = job
     return ids
 
@@ -152,21 +149,22 @@ def _deal(goals: Sequence[Goal], families: Sequence[list[NamedAttack]], rounds: 
     # By number and not by name: a plan of a hundred thousand attempts is made of look-ups.
     used = [[0] * len(family) for family in families]
     picky = [any(attack.only for attack in family) for family in families]
-    had: list[set[tuple[int, int]]] = [set() for _ in goals]
+    had: dict[int, set[tuple[int, int]]] = defaultdict(set)
     dealt = []
     for turn in range(rounds):
         for number, goal in enumerate(goals):
-            mine = had[number]
+            mine = had[number] if rounds > 1 else None
             for step in range(len(families)):
                 which = (number + turn + step) % len(families)
                 family, count = families[which], used[which]
                 left: Sequence[int] = range(len(count))
                 if mine or picky[which]:
-                    left = [n for n in left if (which, n) not in mine and family[n].fits(goal)]
+                    left = [n for n in left if (not mine or (which, n) not in mine) and family[n].fits(goal)]
                 if left:
                     best = min(left, key=count.__getitem__)
                     count[best] += 1
-                    mine.add((which, best))
+                    if mine is not None:
+                        mine.add((which, best))
                     dealt.append((goal, family[best]))
                     break
     return dealt

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from trivet.core.errors import Blocked, TargetError
@@ -25,7 +27,6 @@ from trivet.core.models.traffic import LISTENER
 from trivet.core.protocols import GREEDY, Model
 from trivet.robustness.budget import CHARACTERS, Spent, estimate
 from trivet.robustness.journal import Journal, asked
-from trivet.robustness.journal import Line as Entry
 from trivet.robustness.limiter import Limiter
 
 MAX_PAUSE = 20.0
@@ -33,6 +34,10 @@ MAX_PAUSE = 20.0
 
 BUSY_TRIES = 8
 """Tries of a call that the target refuses for being too much: not its failure, so more than of others."""
+
+
+AT_ONCE = 0.0002
+"""Seconds within which only a function of this process answers."""
 
 
 @dataclass
@@ -53,17 +58,19 @@ class Voice:
 
     __slots__ = (
         "_ask",
-        "_asked",
+        "_last",
+        "_left",
         "_line",
+        "_names",
         "_pauses",
-        "clock",
         "completion_tokens",
-        "heard",
+        "expired",
         "id",
         "prompt_tokens",
         "sampling",
         "tries",
         "turns",
+        "until",
     )
 
     def __init__(
@@ -75,73 +82,82 @@ class Voice:
     ) -> None:
         self.id = id
         self.sampling = sampling
-        self.heard = Conversation()
-        self.turns = self.prompt_tokens = self.completion_tokens = 0
+        self.turns = self.prompt_tokens = self.completion_tokens = self._pauses = 0
         self.tries = 1
-        self.clock: asyncio.Timeout | None = None
-        """The time limit of the attempt, where it has one."""
+        self.until = inf
+        """When the attempt must have ended, by `time.perf_counter`."""
+        self.expired = False
         self._line = line
         self._ask = ask
-        self._asked: dict[str, int] | None = None
-        self._pauses = 0
+        self._last: tuple[Conversation, Message | None] = _NOTHING
+        self._names: dict[str, int] | None = None
+
+    @property
+    def heard(self) -> Conversation:
+        conversation, message = self._last
+        return conversation if message is None else conversation.then(message)
+
+    @heard.setter
+    def heard(self, conversation: Conversation) -> None:
+        self._last = conversation, None
 
     async def reply(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Message:
         """The target's next message. Sampling is the campaign's, whatever an attack would like."""
-        self.heard = conversation
+        self._last = conversation, None
         if self._ask is not None:
             message = _checked(await self._ask(conversation))
             self._count(conversation, message, 0, 0)
         else:
-            message = await self._once(conversation)
-        self.heard = Conversation((*conversation.messages, message))
+            line = self._line
+            name = self._name(conversation)
+            known = line.journal.recall(self.id, name)
+            if known is not None:
+                message = Message("assistant", known.replies[0])
+                self._count(conversation, message, known.prompt_tokens, known.completion_tokens)
+            else:
+                call = _Call(line.limiter)
+                began = time.perf_counter()
+                try:
+                    message = await self._try(conversation, call)
+                except TargetError as failure:
+                    message = await self._again(conversation, call, failure)
+                prompt, completion = call.prompt_tokens, call.completion_tokens
+                hasty = time.perf_counter() - began < AT_ONCE
+                line.journal.note(self.id, name, [message.content], prompt, completion, hasty=hasty)
+                self._count(conversation, message, prompt, completion)
+        self._last = conversation, message
         self.turns += 1
-        return message
-
-    async def _once(self, conversation: Conversation) -> Message:
-        journal = self._line.journal
-        name = self._name(conversation)
-        known = journal.recall(self.id, name)
-        if known is not None:
-            message = Message("assistant", known.replies[0])
-            self._count(conversation, message, known.prompt_tokens, known.completion_tokens)
-            return message
-        call = _Call(self._line.limiter)
-        message = await self._answer(conversation, call)
-        journal.note(Entry(self.id, name, [message.content], call.prompt_tokens, call.completion_tokens))
-        self._count(conversation, message, call.prompt_tokens, call.completion_tokens)
         return message
 
     def _name(self, conversation: Conversation) -> str:
         """What the journal knows this call by."""
         name = asked((conversation,))
-        if self._asked is None:
-            self._asked = {name: 1}
+        if self._names is None:
+            self._names = {name: 1}
             return name
-        nth = self._asked.get(name, 0)
-        self._asked[name] = nth + 1
+        nth = self._names.get(name, 0)
+        self._names[name] = nth + 1
         return f"{name}.{nth}" if nth else name
 
-    async def _answer(self, conversation: Conversation, call: _Call) -> Message:
-        """The target's answer, after as many tries as it takes and is worth."""
-        tried = 0
+    async def _again(self, conversation: Conversation, call: _Call, failure: TargetError) -> Message:
+        """The target's answer after a failure, with as many tries as it takes and is worth."""
+        tried = 1
         while True:
+            most = BUSY_TRIES if call.busy else self._line.retries
+            if not failure.passing or tried > most or isinstance(failure, Blocked):
+                raise failure
+            if failure.retry_after > self._line.patience:
+                raise TargetError(
+                    f"{failure}; it asked to be left alone for {failure.retry_after:.0f} s: repeat the command later"
+                ) from failure
+            longest = min(MAX_PAUSE, self._line.backoff * 2 ** (tried - 1))
+            await self._waiting(asyncio.sleep(max(random.uniform(0, longest), failure.retry_after)))
+            self.tries += 1
             try:
                 return await self._try(conversation, call)
-            except Blocked:
-                raise
-            except TargetError as failure:
-                tried += 1
-                most = BUSY_TRIES if call.busy else self._line.retries
-                if not failure.passing or tried > most:
-                    raise
-                if failure.retry_after > self._line.patience:
-                    raise TargetError(
-                        f"{failure}; it asked to be left alone for {failure.retry_after:.0f} s: repeat the command later"
-                    ) from failure
-                longest = min(MAX_PAUSE, self._line.backoff * 2 ** (tried - 1))
-                pause = max(random.uniform(0, longest), failure.retry_after)
-            self.tries += 1
-            await self._waiting(asyncio.sleep(pause))
+            except TargetError as again:
+                failure = again
+            tried += 1
 
     async def _try(self, conversation: Conversation, call: _Call) -> Message:
         limiter = self._line.limiter
@@ -155,28 +171,20 @@ class Voice:
             well = True
         finally:
             LISTENER.reset(listening)
-            limiter.free(well=well)
+            limiter.free(well)
         return message
 
     async def _waiting(self, something: Awaitable[None]) -> None:
         """Waits with the time limit of the attempt standing still: the time is that of the target, not of the queue."""
-        clock = self.clock
-        when = clock.when() if clock is not None else None
-        if clock is None or (when is None and not self._pauses):
-            await something
-            return
-        now = asyncio.get_running_loop().time
-        began = now()
+        if not self._pauses:
+            self._left, self.until = self.until - time.perf_counter(), inf
         self._pauses += 1
-        left = (when - began) if when is not None else None
-        if left is not None:
-            clock.reschedule(None)
         try:
             await something
         finally:
             self._pauses -= 1
-            if left is not None and not clock.expired():
-                clock.reschedule(now() + max(0.0, left))
+            if not self._pauses:
+                self.until = time.perf_counter() + self._left
 
     def _count(self, conversation: Conversation, message: Message, prompt: int, completion: int) -> None:
         """Adds up what this reply took: by the target's count, else by an estimate that stays out of the record."""
@@ -186,8 +194,11 @@ class Voice:
         else:
             self.prompt_tokens += prompt
             self.completion_tokens += completion
-        self._line.spent.add(prompt, completion, estimated=estimated)
+        self._line.spent.add(prompt, completion, estimated)
         self._line.limiter.spent(prompt + completion)
+
+
+_NOTHING: tuple[Conversation, Message | None] = (Conversation(), None)
 
 
 class _Call:

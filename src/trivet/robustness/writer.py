@@ -17,7 +17,7 @@ from typing import Protocol
 
 from trivet.core.events import Attempt
 
-FLUSH_AT = 256
+FLUSH_AT = 512
 FLUSH_SECONDS = 0.5
 AHEAD = 4
 """Transactions that may wait for the disk; then whoever brings another waits too."""

@@ -73,7 +73,7 @@ class Script:
     def _values(self, goal: Goal) -> dict[str, str]:
         """What this goal puts into the slots."""
         values = {"topic": topic_of(goal)}
-        seed = int(goal.id[:12], 16)
+        seed = int(goal.id[:12], 16) if self.slots else 0
         for number, (name, choices) in enumerate(sorted(self.slots.items())):
             values[name] = choices[(seed + number) % len(choices)]
         return values
@@ -132,8 +132,13 @@ def _pieces(text: str) -> tuple[str, ...]:
 
 def topic_of(goal: Goal) -> str:
     """A few words for what the goal is about: the last part of its topic, else the title of its hazard."""
-    title = HAZARDS[goal.hazard].title if goal.hazard in HAZARDS else goal.hazard
-    return re.split(r"[:/]", goal.topic or title)[-1].replace("_", " ").strip().lower()
+    return _topic(goal.topic, goal.hazard)
+
+
+@lru_cache(maxsize=4096)
+def _topic(topic: str, hazard: str) -> str:
+    title = HAZARDS[hazard].title if hazard in HAZARDS else hazard
+    return re.split(r"[:/]", topic or title)[-1].replace("_", " ").strip().lower()
 
 
 def script(*turns: str, shots: tuple[Exchange, ...] = (), encoding: str = "", slots: Slots | None = None) -> Script:
