@@ -108,6 +108,15 @@ def test_correction_needs_a_card() -> None:
     assert "says too little" in weak.row()["statistics"]["corrected"]["why"]
 
 
+def test_what_nobody_judged_is_not_corrected() -> None:
+    oracle = findings(ATTEMPTS, About("t", oracle=True), CARD)
+    assert "makes no errors" in oracle.corrected.why and not oracle.corrected_per_family
+    agents = made([attempt("complied", "agent", suite="agent")], CARD)
+    assert "state of the world" in agents.corrected.why
+    mixed = made([attempt("complied", "agent", suite="agent"), attempt("refused")], CARD)
+    assert not mixed.corrected.why
+
+
 def test_guard_and_model_are_counted_apart_and_together() -> None:
     attempts = [
         *(attempt("refused", goal=goal, blocked="input") for goal in range(4)),

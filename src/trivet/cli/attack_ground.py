@@ -26,6 +26,7 @@ class Asked(NamedTuple):
     card: Card | None
     source: str
     pairs: tuple[overrefusal.Pair, ...]
+    oracle: bool
 
 
 def ground(config: Config, home: Path) -> Asked:
@@ -56,7 +57,7 @@ def ground(config: Config, home: Path) -> Asked:
         judge=judge,
     )
     name = source if source in ("town", "packaged") else Path(source).name
-    return Asked(material, judge, card_of(judge), name, pairs)
+    return Asked(material, judge, card_of(judge), name, pairs, town is not None and judge is town.judge)
 
 
 def cases_file(config: Config, home: Path) -> Path:

@@ -103,7 +103,7 @@ def measured(
             done, spent = stop.attempts, str(stop)
         about = About(
             name, run, config.suite, asked.source, getattr(asked.judge, "name", type(asked.judge).__name__), config.part,
-            time.time(), time.monotonic() - started,
+            time.time(), time.monotonic() - started, asked.oracle,
         )  # fmt: skip
         found = findings(done, about, asked.card, asked.pairs)
         thresholds.something(found)
