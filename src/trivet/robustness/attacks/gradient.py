@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -270,17 +271,24 @@ class Suffix:
     """The search as an Attack: a suffix found on `source`, sent to the target, which may be the source or another model.
 
     `prefix` says with which words the reply should begin. One search per goal; nothing is asked of the target but the one
-    message, so budgets of queries do not see what the search costs.
+    message, so budgets of queries do not see what the search costs. Goals are searched for one after another, however many
+    attacks are under way: they share one model.
     """
 
     source: LocalModel
     prefix: Callable[[Goal], str] = lambda goal: "Sure, here is how."
     settings: Settings = Settings()
+    _one: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
 
     async def attack(self, goal: Goal, target: Model) -> Conversation:
-        found = await asyncio.to_thread(search, self.source, goal.request, self.prefix(goal), self.settings)
+        found = await asyncio.to_thread(self.found, goal)
         asked = Conversation.user(f"{goal.request}{found.suffix}")
         return asked.then(await target.reply(asked))
+
+    def found(self, goal: Goal) -> Found:
+        """The suffix for this goal; takes as long as the settings say."""
+        with self._one:
+            return search(self.source, goal.request, self.prefix(goal), self.settings)
 
     @property
     def template(self) -> str:

@@ -100,8 +100,7 @@ class Search:
 
     async def ask(self, conversation: Conversation) -> Seen:
         """Sends the conversation, which ends with a user message, and judges what comes back."""
-        if self.left < 1:
-            raise AssertionError("a method asked beyond its budget")
+        assert self.left > 0, "a method asked beyond its budget"
         self.left -= 1
         try:
             seen = await self._judged(conversation.then(await self._target.reply(conversation)))
@@ -132,7 +131,7 @@ class Search:
         up or lost at least as many moves as it made: such an attempt must not count as one that the target withstood.
         """
         gave_up = self._lost_in_a_row >= PATIENCE and self.left > 0
-        nothing = self._best is None or self._best.score == 0
+        nothing = not self.won and (self._best is None or self._best.score == 0)
         if nothing and (gave_up or self._lost >= max(1, self._moves)):
             counts = self._attacker.tally
             raise AttackerFailed(
@@ -140,10 +139,9 @@ class Search:
                 f"refused {counts['refused']}, unreadable {counts['unreadable']}); take an attacker that plays, for "
                 "instance the template attacker"
             )
-        if self._best is None:
-            if self._blocked is not None:
-                raise self._blocked
-            raise AssertionError("a method ended without a question")
+        if self._best is None and self._blocked is not None:
+            raise self._blocked
+        assert self._best is not None, "a method ended without a question"
         return self._best.conversation
 
 
