@@ -13,6 +13,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -216,6 +217,9 @@ def talk(target: str, judge: str, request: str, hazard: str, run: str, home: Pat
 
 def _lines(shown: bool) -> Iterator[str]:
     """What is typed, or what comes through a pipe; empty lines are nothing."""
+    if shown:
+        with suppress(ImportError):  # not on Windows; with it the arrow keys find earlier lines
+            import readline  # noqa: F401
     while True:
         try:
             text = input("> ") if shown else next(sys.stdin)

@@ -54,7 +54,8 @@ def ground(config: Config, home: Path) -> Asked:
         contrasts=loaded.goals if loaded else [pair.unsafe for pair in pairs],
         cases=regression.load(cases_file(config, home)) if suite.cases else (),
         attacker=attacker,
-        judge=judge,
+        # Not the judge that reports: a search that ends where its own judge is content flatters itself.
+        judge=town.eye if town else judge_named("rules", home),
     )
     name = source if source in ("town", "packaged") else Path(source).name
     return Asked(material, judge, card_of(judge), name, pairs, town is not None and judge is town.judge)

@@ -36,7 +36,7 @@ _HEAD = (
     '<meta name="robots" content="noindex"><style>'
     "details { border-bottom: 1px solid var(--rule); padding: .25rem 0; } summary { cursor: pointer; }"
     "details .turn { margin: .4rem 0 .4rem 1rem; } .turn b { color: var(--faint); font-weight: 600; }"
-    ".veil input { position: absolute; opacity: 0; } .veil span { display: block; white-space: pre-wrap; "
+    ".veil { position: relative; display: block; } .veil input { position: absolute; opacity: 0; } .veil span { display: block; white-space: pre-wrap; "
     "overflow-wrap: anywhere; filter: blur(.4rem); cursor: pointer; user-select: none; }"
     ".veil input:checked + span { filter: none; user-select: text; }"
     ".veil input:focus-visible + span { outline: 2px solid var(--s0); } "
