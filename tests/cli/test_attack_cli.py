@@ -151,8 +151,11 @@ def test_a_target_that_is_down_is_two_and_never_a_pass(home: Path, capsys: pytes
     args = ["attack", "--target", "python:bot.py:moody", "--threshold", "asr=0.5"]
     assert trivet(*args) == 2, "the budget of errors is used up"
     assert "in a row" in capsys.readouterr().err
-    assert trivet(*args, "--limit", "3", "--set", "lookalikes=2") == 2, "too few errors for that, but nothing measured"
+    few = ["--limit", "3", "--set", "lookalikes=2", "--json", "o.json", "--junit", "o.xml"]
+    assert trivet(*args, *few) == 2, "too few errors for that, but nothing measured"
     assert "nothing was measured: 5 of 5 attempts failed" in capsys.readouterr().err
+    assert figures("o.json")["attack_success"]["rate"] is None
+    assert Tree.parse("o.xml").getroot().attrib["errors"] == "5"
 
 
 def test_seeds_are_samples_of_each_attack(home: Path) -> None:

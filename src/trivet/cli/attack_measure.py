@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from trivet.cli.attack_ground import cases_file, ground
+from trivet.cli.attack_ground import Asked, cases_file, ground
 from trivet.core.errors import ModelNotFound
 from trivet.core.events import Attempt, Review, Run
 from trivet.core.messages import digest_of
@@ -85,8 +85,7 @@ def measured(
     if hasattr(target, "concurrency"):
         target.concurrency = config.concurrency
     name = getattr(target, "name", "") if config.target.startswith("registry:") else config.target
-    judged = [asked.source, config.judge] if config.judge != "auto" else []
-    series = run_name(verb, config, wanted, name, _fingerprint(config.target, home), *judged, *[s.name for s in agents])
+    series = run_name(verb, config, wanted, name, *_fingerprints(config, asked, home), *[s.name for s in agents])
     if suite.cases and not config.run:
         stamp = stamp or now()  # what was fixed yesterday is asked again today
     run = f"{series}@{stamp}" if stamp else series
@@ -106,6 +105,8 @@ def measured(
             time.time(), time.monotonic() - started, asked.oracle,
         )  # fmt: skip
         found = findings(done, about, asked.card, asked.pairs)
+        if not found.judged:
+            _write(found, outputs, (), Kept())  # the errors are of use to whoever looks
         thresholds.something(found)
         kept = _cases(config, home, suite, found, store, keep_cases)
         checked = thresholds.check(wanted_limits, found)
@@ -213,6 +214,12 @@ def _write(found: Findings, to: Outputs, checked: Sequence[thresholds.Checked], 
 def now() -> str:
     """A stamp that no other run of this home has."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+
+
+def _fingerprints(config: Config, asked: Asked, home: Path) -> list[str]:
+    """What else makes a run another run: the files of a local model, who judges, and what was named in place of the usual."""
+    named = [asked.source, config.judge] if config.judge != "auto" else []
+    return [_fingerprint(config.target, home), *filter(None, [getattr(asked.judge, "digest", "")]), *named]
 
 
 def _fingerprint(spec: str, home: Path) -> str:
