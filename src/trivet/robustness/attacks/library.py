@@ -16,6 +16,7 @@ from trivet.robustness.attacks import (
     bon,
     context,
     direct,
+    documents,
     fewshot,
     hypothetical,
     injection,
@@ -49,6 +50,7 @@ FAMILIES: dict[str, dict[Part, tuple[Script, ...]]] = {
     "leak": {"train": leak.TRAIN, "heldout": leak.HELDOUT},
     "tense": {"train": tense.TRAIN, "heldout": tense.HELDOUT},
     "smuggling": {"train": smuggling.TRAIN, "heldout": smuggling.HELDOUT},
+    "documents": {"train": documents.TRAIN, "heldout": documents.HELDOUT},
     "bon": {"train": bon.TRAIN, "heldout": bon.HELDOUT},
 }
 BASIC = ("direct", "roleplay", "hypothetical", "encoding", "context", "injection", "escalation")

@@ -58,6 +58,9 @@ TAGS: dict[str, Tag] = {
     ),
     "tense": Tag(_INJECTION, _CRAFTED, "Tense", "the request is asked about the past or the future"),
     "smuggling": Tag(_INJECTION, _OBSCURED, "Smuggling", "characters that are not seen or look like others"),
+    "documents": Tag(
+        _INJECTION, ("AML.T0051.001",), "Poisoned documents", "orders in search results, mail, markup and tool answers"
+    ),
     "bon": Tag(
         _INJECTION, (*_OBSCURED, "AML.T0043.001"), "Best of n", "the same request garbled anew until one gets through"
     ),
