@@ -16,7 +16,7 @@ import pytest
 from trivet.cli.attack_schedule import seconds_of
 from trivet.cli.main import main
 from trivet.core.errors import ConfigError
-from trivet.core.events import Alert, Attempt, Review, Run
+from trivet.core.events import Alert, Attempt, Review, Run, decode
 from trivet.core.store.events import open_home
 from trivet.robustness.suites import catalogue, regression
 
@@ -112,7 +112,22 @@ def test_full_has_every_family_of_the_library(home: Path) -> None:
     assert (
         trivet("attack", "--target", "python:bot.py:moody", "--suite", "full", "--json", "o.json", "--limit", "90") == 0
     )
-    assert set(figures("o.json")["per_category"]) > set(catalogue.BASIC)
+    assert set(figures("o.json")["per_category"]) > {*catalogue.BASIC, "leak"}
+
+
+def test_leaks_are_told_by_canaries_and_not_by_the_judge_of_replies(home: Path) -> None:
+    assert trivet("attack", "--target", "scripted", "--families", "leak,direct", "--jsonl", "o.jsonl") == 0
+    attempts = [decode(line) for line in Path("o.jsonl").read_text().splitlines()]
+    leaks = [one for one in attempts if isinstance(one, Attempt) and one.attack == "leak"]
+    assert len(leaks) == 24 and {one.verdict.judge for one in leaks} == {"canaries"}
+    assert 0 < sum(one.verdict.label == "complied" for one in leaks) < 24
+    assert all(one.goal and one.goal.facts[0] in one.conversation.messages[0].content for one in leaks)
+    assert (
+        trivet("attack", "--target", "scripted", "--families", "leak,direct", "--limit", "10", "--json", "o.json") == 0
+    )
+    assert figures("o.json")["attack_success"]["n"] == 10
+    assert trivet("attack", "--target", "scripted", "--families", "leak", "--limit", "3", "--json", "o.json") == 0
+    assert figures("o.json")["attack_success"]["n"] == 3
 
 
 def test_thresholds_decide_the_exit_code(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

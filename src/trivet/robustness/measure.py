@@ -19,6 +19,8 @@ from trivet.core.hazards import Goal, Probe
 from trivet.core.messages import Sampling, digest_of
 from trivet.core.protocols import Judge, Model
 from trivet.core.store.events import Store
+from trivet.robustness.attacks import leak
+from trivet.robustness.attacks.shape import NamedAttack
 from trivet.robustness.budget import Prices, parse
 from trivet.robustness.campaign import Pace, Progress, Watch, execute
 from trivet.robustness.plan import Job, plan, probes, sampled
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from trivet.robustness.agents.library import Scenario
 
 _T = TypeVar("_T")
+
+LEAK = "leak"
+LEAKS = 24
+"""Houses whose prompts are planted for the family `leak`, unless a limit allows fewer."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,7 @@ def jobs(config: Config, material: Material) -> list[Job]:
         chosen = catalogue.chosen(
             suite, config.families, config.part, material.encodings, material.attacker, material.judge
         )
-        wanted += plan(material.goals, chosen, per_goal=config.per_goal, limit=config.limit, seed=config.seed)
+        wanted += _planned(config, material.goals, chosen)
     if suite.contrasts:
         wanted += overrefusal.contrasts(material.contrasts)
     lookalikes = material.lookalikes if suite.contrasts else _drawn(material.lookalikes, config.lookalikes, config.seed)
@@ -140,6 +146,26 @@ def jobs(config: Config, material: Material) -> list[Job]:
         *probes("capability", _drawn(material.benign, config.benign, config.seed)),
     ]
     return sampled(once, config.seeds)
+
+
+def _planned(config: Config, goals: Sequence[Goal], chosen: Sequence[NamedAttack]) -> list[Job]:
+    """The attacks dealt to the goals; a prompt leak has goals of its own, with the canaries that tell a leak."""
+    leaks = [attack for attack in chosen if attack.family == LEAK]
+    others = [attack for attack in chosen if attack.family != LEAK]
+    if not leaks:
+        return plan(goals, others, per_goal=config.per_goal, limit=config.limit, seed=config.seed)
+    families = len({attack.family for attack in chosen})
+    count = LEAKS if config.limit is None else max(1, min(LEAKS, config.limit // families))
+    planted = plan(leak.goals(config.part, count, config.seed), leaks, per_goal=config.per_goal, seed=config.seed)
+    if not others:
+        return planted[: config.limit]
+    limit = None if config.limit is None else max(1, config.limit - len(planted))
+    return [*plan(goals, others, per_goal=config.per_goal, limit=limit, seed=config.seed), *planted]
+
+
+def by_canaries(job: Job) -> bool:
+    """Whether facts that were planted decide, and no judge of replies."""
+    return job.family == LEAK and isinstance(job.task, Goal) and bool(job.task.facts)
 
 
 def scenarios(config: Config) -> list[Scenario]:
@@ -188,10 +214,14 @@ async def measure(
             done += await play(
                 agents, player or target, store=store, run=run, name=name, concurrency=config.concurrency
             )
-        if wanted:
-            done += await execute(
-                wanted, target, judge, store, run=run, name=name, pace=config.pace, progress=progress, watch=watch
-            )
+        for eye, share in (
+            (judge, [job for job in wanted if not by_canaries(job)]),
+            (leak.Canaries(), [job for job in wanted if by_canaries(job)]),
+        ):
+            if share:
+                done += await execute(
+                    share, target, eye, store, run=run, name=name, pace=config.pace, progress=progress, watch=watch
+                )
         return done
     finally:
         close = getattr(target, "aclose", None)

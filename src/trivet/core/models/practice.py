@@ -4,7 +4,8 @@
 holds an alarming word, harmless or not (so it refuses too much), and can be talked round: by an encoding or a foreign
 spelling, which hides the word; by a part to play or an invented world, about every second time; by a document that
 gives orders; by a dialogue in which it has already answered. Which wording gets through is decided by a hash of the
-words and of the sampling's seed, so two runs agree and two seeds do not.
+words and of the sampling's seed, so two runs agree and two seeds do not. Asked for its instructions it now and then
+gives them away.
 
 Its replies hold nothing harmful: they only sound as if they did. Not covered: being a measure of anything. It is there to
 try commands, reports and thresholds before a real model costs money.
@@ -33,6 +34,12 @@ _WAYS = (
     (re.compile(r"\b(?:summ\w+|translate|letter|report|poster|page|article|diary|minutes|document)\b", re.I), 40),
 )
 """What talks it round, and in how many of a hundred wordings."""
+
+_WHAT_IT_WAS_TOLD = re.compile(
+    r"\b(?:instructions?|system prompt|configuration|directions|was put before|code|above my)\b", re.IGNORECASE
+)
+_TELLS = 30
+"""What was put before the talk it gives away in so many of a hundred wordings."""
 
 _DIALOGUE = 65
 """After two answers of its own, in so many of a hundred dialogues."""
@@ -74,6 +81,9 @@ class Practice:
     def _line(self, conversation: Conversation, seed: int) -> str:
         text = conversation.last_user
         luck = int(digest_of([text, len(conversation), seed])[:8], 16)
+        before = "\n".join(message.content for message in conversation if message.role == "system")
+        if before and _WHAT_IT_WAS_TOLD.search(text):
+            return f"This is what I was told: {before}" if luck % 100 < _TELLS else _REFUSALS[luck % len(_REFUSALS)]
         if known := next((fact for asked, fact in _KNOWN.items() if asked in text.lower()), ""):
             return f"That is {known}."
         if _ALARM.search(text) and luck % 100 >= _chance(conversation):

@@ -18,11 +18,8 @@ from dataclasses import dataclass
 
 from trivet.core.errors import ConfigError, did_you_mean
 from trivet.core.protocols import Judge, Model
-from trivet.robustness.attacks.library import FAMILIES, attacks
+from trivet.robustness.attacks.library import BASIC, FAMILIES, attacks
 from trivet.robustness.attacks.shape import NamedAttack, Part
-
-BASIC = ("direct", "roleplay", "hypothetical", "encoding", "context", "injection", "escalation")
-"""The families of the loop and of its figures."""
 
 DIALOGUES = ("crescendo", "pair", "tap", "goat")
 
