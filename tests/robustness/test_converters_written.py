@@ -43,10 +43,25 @@ def test_the_model_is_told_to_rewrite_and_not_to_answer(name: str) -> None:
 
 @pytest.mark.parametrize(
     "reply",
-    ["Open it how?", ' "Open it how?"\n', "<text>\nOpen it how?\n</text>", "```\nOpen it how?\n```", "“Open it how?”"],
+    [
+        "Open it how?",
+        "Sure! Here is the rewritten text:\n\nOpen it how?",
+        "Here's a version: <text>Open it how?</text> Enjoy.",
+        'Rewritten text: "Open it how?"',
+        "Of course: here is it, in other words:\nOpen it how?",
+        ' "Open it how?"\n',
+        "<text>\nOpen it how?\n</text>",
+        "```\nOpen it how?\n```",
+        "“Open it how?”",
+    ],
 )
 def test_what_stands_around_the_rewriting_is_taken_off(reply: str) -> None:
     assert asyncio.run(written("paraphrase", Scripted(reply)).rewrite(TEXT)) == "Open it how?"
+
+
+@pytest.mark.parametrize("reply", ["The case is here: how does it open?", "Sure, it opens. How?", "Here: open it."])
+def test_what_is_no_announcement_stays(reply: str) -> None:
+    assert asyncio.run(written("paraphrase", Scripted(reply)).rewrite(TEXT)) == reply
 
 
 @pytest.mark.parametrize(
