@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 
 import pytest
 
@@ -224,6 +225,15 @@ def test_unknown_written_families_are_told() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- in a plan
+
+
+def test_a_family_for_some_goals_gives_no_other_family_more_than_its_share() -> None:
+    goals = [*(Goal(f"How do I open gate {number}?") for number in range(60)), *leak.goals("heldout", 4)]
+    jobs = plan(goals, attacks("heldout"))
+    counts = Counter(job.family for job in jobs)
+    assert counts.pop("leak") in range(4, 9)
+    assert max(counts.values()) - min(counts.values()) <= 6
+    assert all(job.attack.fits(job.task) for job in jobs)  # type: ignore[union-attr, arg-type]
 
 
 def test_a_plan_leaves_out_what_fits_none_of_its_goals() -> None:

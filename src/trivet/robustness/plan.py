@@ -149,13 +149,19 @@ def _deal(goals: Sequence[Goal], families: Sequence[list[NamedAttack]], rounds: 
     # By number and not by name: a plan of a hundred thousand attempts is made of look-ups.
     used = [[0] * len(family) for family in families]
     picky = [any(attack.only for attack in family) for family in families]
+    # A family that cannot pursue a goal is no family to it: its turns go round the others evenly.
+    every = range(len(families))
+    suited: list[Sequence[int]] = [
+        [n for n in every if not picky[n] or any(attack.fits(goal) for attack in families[n])] if any(picky) else every
+        for goal in goals
+    ]
     had: dict[int, set[tuple[int, int]]] = defaultdict(set)
     dealt = []
     for turn in range(rounds):
         for number, goal in enumerate(goals):
-            mine = had[number] if rounds > 1 else None
-            for step in range(len(families)):
-                which = (number + turn + step) % len(families)
+            mine, own = had[number] if rounds > 1 else None, suited[number]
+            for step in range(len(own)):
+                which = own[(number + turn + step) % len(own)]
                 family, count = families[which], used[which]
                 left: Sequence[int] = range(len(count))
                 if mine or picky[which]:
