@@ -97,6 +97,8 @@ def attack(how: Any, target: Scripted, goal: Goal = GOAL) -> Conversation:
         'Here it is:\n```json\n{"why": "w",\n "message": "m"}\n```\nGood luck!',
         'Thinking {about it} ... {"why": "w", "message": "m", "extra": "x"} and more {braces}',
         "<why>\nw\n</why>\n<message> m </message>",
+        '<think>{"plan": "x"} or {"why": "no"}?</think>{"why": "w", "message": "m"}',
+        'As {"json": "I cannot"}: <why>w</why> <message>m</message>',
         '{"why": " w ", "message": "m\n"}',
     ],
 )

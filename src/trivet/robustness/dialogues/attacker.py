@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -59,7 +59,11 @@ class Form:
 
     def read(self, said: str) -> dict[str, str] | str:
         """The texts, or what is wrong. Keys beyond the form are kept: an attacker may take notes."""
-        found = _from_json(said) or _from_marks(said, self.keys)
+        objects = list(_objects(said))
+        whole = (
+            one for one in objects if all(key in one for key in self.keys)
+        )  # a model may think aloud in JSON first
+        found = next(whole, None) or _from_marks(said, self.keys) or next(iter(objects), None)
         if found is None:
             return "it holds neither a JSON object nor the marks"
         for key in self.keys:
@@ -148,8 +152,8 @@ def asked_keys(text: str) -> tuple[str, ...]:
     return tuple(key.strip() for key in found[-1].split(","))
 
 
-def _from_json(said: str) -> dict[str, Any] | None:
-    """The first JSON object in the text, in a code fence or bare."""
+def _objects(said: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects in a text, those in code fences first."""
     decoder = json.JSONDecoder(strict=False)  # raw newlines within texts are common and harmless
     for text in (*_FENCE.findall(said), said):
         for start in _some(match.start() for match in re.finditer(r"\{", text)):
@@ -158,8 +162,7 @@ def _from_json(said: str) -> dict[str, Any] | None:
             except (json.JSONDecodeError, RecursionError):
                 continue
             if isinstance(value, dict) and value:
-                return value
-    return None
+                yield value
 
 
 def _some(starts: Iterable[int], most: int = 50) -> list[int]:
