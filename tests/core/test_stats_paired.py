@@ -40,6 +40,14 @@ def test_one_goal_is_one_goal() -> None:
     assert by_cluster([]) == (0, 0, 1.0, 1.0, 1.0)
 
 
+def test_a_hundred_thousand_goals_are_no_more_work_than_a_sum() -> None:
+    found = by_cluster((goal, 1 if goal % 3 else -1) for goal in range(100_000))
+    assert (found.change, found.clusters) == (100_000 - 2 * 33_334, 100_000)
+    assert found.p < 1e-12
+    even = by_cluster((goal, 1 if goal % 2 else -1) for goal in range(100_000))
+    assert even.p == 1.0 and even.p_rose == pytest.approx(0.5, abs=0.01)
+
+
 def test_false_alarms_of_the_clustered_test() -> None:
     """Nothing has changed but whole goals flip together: McNemar's p is below 0.05 far too often, this one is not."""
     rng, rounds, alarms, naive = np.random.default_rng(8), 500, 0, 0

@@ -12,8 +12,10 @@ Not covered: runs over different tasks (compare intervals), and changes of size 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from functools import lru_cache
+from math import log
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trivet.core.stats import Interval
@@ -42,16 +44,20 @@ def by_cluster(changes: Iterable[tuple[Hashable, int]]) -> Flipped:
     attempts, 2/2 = 1, because one goal is one goal.
     """
     import numpy as np
+    from scipy.special import gammaln
 
     nets: dict[Hashable, int] = {}
     for cluster, change in changes:
         nets[cluster] = nets.get(cluster, 0) + change
-    sizes = [abs(net) for net in nets.values() if net]
-    total, reach = sum(nets.values()), sum(sizes)
-    chance = np.zeros(2 * reach + 1)  # of each possible sum, from -reach to reach
-    chance[reach] = 1.0
-    for size in sizes:
-        chance = (np.roll(chance, size) + np.roll(chance, -size)) / 2
+    total, reach = sum(nets.values()), sum(map(abs, nets.values()))
+    chance = np.ones(
+        1
+    )  # of each possible sum; clusters that changed by the same size are one binomial among themselves
+    for size, count in Counter(abs(net) for net in nets.values() if net).items():
+        ups = np.arange(count + 1)
+        part = np.zeros(2 * size * count + 1)
+        part[:: 2 * size] = np.exp(gammaln(count + 1) - gammaln(ups + 1) - gammaln(count - ups + 1) - count * log(2))
+        chance = np.convolve(chance, part)
     rose, fell = float(chance[reach + total :].sum()), float(chance[: reach + total + 1].sum())
     return Flipped(total, len(nets), min(1.0, 2 * min(rose, fell)), min(1.0, rose), min(1.0, fell))
 
