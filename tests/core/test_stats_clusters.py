@@ -17,9 +17,21 @@ from trivet.core.stats_clusters import Mean, Share, clustered, hit_at, tallied
 def test_two_clusters_by_hand() -> None:
     found = clustered([("a", True), ("a", True), ("b", False), ("b", False)])
     assert (found.hits, found.n, found.clusters) == (2, 4, 2)
-    # V = 2 (1 + 1) / 16 = 0.25 and p(1-p)/V = 1; Student's t at one degree of freedom is 12.706.
-    assert found.effective == pytest.approx((1.959964 / 12.706205) ** 2, rel=1e-5)
-    assert found.interval == pytest.approx((0.00154, 0.99846), abs=1e-5)
+    # p(1-p)/V (z/t)^2 = 1 (1.96/12.71)^2 is far below the 16/8 voices that two clusters are at least.
+    assert found.effective == 2.0
+    assert found.interval == Rate(1, 2).wilson() == pytest.approx((0.09453, 0.90547), abs=1e-5)
+
+
+def test_four_clusters_by_hand() -> None:
+    """Hits 4, 1, 0, 1 of 4 each: p = 6/16, V = 4/3 (2.5^2 + 0.5^2 + 1.5^2 + 0.5^2)/256 = 9/192, t at 3 is 3.1824."""
+    shares = {"a": 4, "b": 1, "c": 0, "d": 1}
+    found = clustered((name, shot < hits) for name, hits in shares.items() for shot in range(4))
+    raw = (6 / 16) * (10 / 16) / (9 / 192) * (1.959964 / 3.182446) ** 2
+    assert raw < 4  # so the four voices decide
+    assert found.effective == 4.0
+    even = clustered((name, shot < 2 + number % 2) for number, name in enumerate("abcdefgh") for shot in range(5))
+    p, v = 20 / 40, 8 / 7 * 8 * 0.5**2 / 1600
+    assert even.effective == pytest.approx(min(40, p * (1 - p) / v * (1.959964 / 2.364624) ** 2), rel=1e-5)
 
 
 @given(st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -35,6 +47,20 @@ def test_all_or_nothing_counts_the_clusters() -> None:
     assert never.interval == Rate(0, 10).wilson()
     always = clustered((goal, True) for goal in range(10) for _ in range(10))
     assert always.interval == Rate(10, 10).wilson()
+    uneven = clustered((goal, False) for goal, size in ((0, 90), (1, 10)) for _ in range(size))
+    assert uneven.effective == pytest.approx(100**2 / (90**2 + 10**2))
+
+
+@pytest.mark.parametrize("goals", [2, 3, 5])
+def test_coverage_where_goals_are_few(goals: int) -> None:
+    """Even goals that speak with one voice (correlation 0.9) do not make the interval too narrow, nor useless."""
+    rng, rounds, held = np.random.default_rng(13), 600, 0
+    for _ in range(rounds):
+        hits = rng.binomial(16, rng.beta(0.05, 0.05, goals))
+        found = clustered((goal, shot < count) for goal, count in enumerate(hits) for shot in range(16))
+        held += found.low <= 0.5 <= found.high
+        assert found.high - found.low <= Rate(goals // 2, goals).high - Rate(goals // 2, goals).low + 0.02
+    assert held / rounds >= 0.93
 
 
 def test_equal_shares_are_worth_every_outcome() -> None:

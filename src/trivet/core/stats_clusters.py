@@ -9,8 +9,8 @@ not collapse at 0 and 100 % as a standard error does (Korn and Graubard 1998 do 
 through? It is the unbiased estimator of Chen et al. (2021, arXiv:2107.03374), who call it pass@k.
 
 Measured by simulation (tests/core/test_stats_clusters.py): 93 to 96 % of the intervals hold the truth at rates from 5 to
-90 %. Not covered: rare hits that come in few clusters (at 2 % and a correlation of 0.3, 91 % hold it), clusters within
-clusters, weights, and clusters so few (below about five) that no interval deserves trust.
+90 %, and more where there are few clusters. Not covered: rare hits that come in few clusters (at 2 % and a correlation of
+0.3, 91 % hold it), clusters within clusters, weights.
 """
 
 from __future__ import annotations
@@ -103,20 +103,23 @@ def clustered(outcomes: Iterable[tuple[Hashable, bool]]) -> Share:
 
     With p = hits/n over m clusters of n_i outcomes and h_i hits, the variance of p between clusters is
     V = m/(m-1) sum (h_i - p n_i)^2 / n^2 (linearised ratio, Cochran 1977, ch. 9), and the effective number is
-    p(1-p)/V (z/t)^2 with Student's t at m - 1 degrees of freedom, at most n. Where every cluster has one outcome this
-    is n: Wilson's own interval. At 0 and 100 % nothing can be learnt about the spread and the number is m, as if each
-    cluster had spoken once.
+    p(1-p)/V (z/t)^2 with Student's t at m - 1 degrees of freedom. It is at most n, and at least n^2 / sum n_i^2: even where
+    a cluster speaks with one voice the clusters are that many independent ones (Kish 1965). Where every cluster has
+    one outcome it is n: Wilson's own interval. At 0 and 100 %, where the spread tells nothing, it is the least.
 
     By hand: two clusters with 2 of 2 and 0 of 2 hits have p = 0.5 and V = 2 (1 + 1) / 16 = 0.25, so one independent
-    outcome before Student's correction; that is (1.96/12.71)^2 = 0.024 after it, and the interval is [0.002, 0.998].
+    outcome before Student's correction and 0.024 after it; but they are at least 16 / 8 = 2 voices, and the interval is
+    Wilson's of one in two, [0.095, 0.905].
     """
     tallies = tallied(outcomes)
     hits, n, m = sum(one.hits for one in tallies.values()), sum(one.n for one in tallies.values()), len(tallies)
-    if m in (0, n) or hits in (0, n):
-        return Share(hits, n, m, float(m))
+    if not n:
+        return Share(0, 0, 0, 0.0)
+    least = n * n / sum(one.n * one.n for one in tallies.values())
+    if m == n or hits in (0, n):
+        return Share(hits, n, m, least)
     p = hits / n
-    variance = _variance(((one.hits - p * one.n) / n for one in tallies.values()), m)
-    return Share(hits, n, m, _effective(p, variance, m, n))
+    return Share(hits, n, m, _effective(p, ((one.hits - p * one.n) / n for one in tallies.values()), m, least, n))
 
 
 def hit_at(k: int, tallies: Tallies) -> Mean:
@@ -131,27 +134,20 @@ def hit_at(k: int, tallies: Tallies) -> Mean:
     m, left_out = len(values), len(tallies) - len(values)
     if not m:
         return Mean(nan, 0.0, 1.0, 0, left_out)
-    mean = sum(values) / m
-    if not 0 < mean < 1:
-        effective = float(m)
-    else:
-        made = sum(one.n for one in tallies.values() if one.n >= k)
-        effective = _effective(mean, _variance(((value - mean) / m for value in values), m), m, made)
+    mean, made = sum(values) / m, sum(one.n for one in tallies.values() if one.n >= k)
+    # Clusters count alike here, so that m voices are the least.
+    effective = _effective(mean, ((value - mean) / m for value in values), m, m, made) if 0 < mean < 1 else float(m)
     return Mean(mean, *wilson(mean, effective), m, left_out)
 
 
-def _variance(residuals: Iterable[float], m: int) -> float:
-    """m/(m-1) times the sum of squares; nothing is known from a single cluster."""
-    return m / (m - 1) * sum(one * one for one in residuals) if m > 1 else float("inf")
-
-
-def _effective(p: float, variance: float, m: int, most: int) -> float:
-    """How many independent outcomes with this p have this variance, at most so many; a single cluster counts as one."""
+def _effective(p: float, residuals: Iterable[float], m: int, least: float, most: float) -> float:
+    """How many independent outcomes with this p have the variance of the m clusters' residuals, within these bounds."""
     if m == 1:
-        return 1.0
+        return least
+    variance = m / (m - 1) * sum(one * one for one in residuals)
     if variance == 0:
         return float(most)
     from scipy.special import stdtrit  # 0.1 s to load, and plain rates need none of it
 
     t = float(stdtrit(m - 1, 0.975))
-    return min(float(most), p * (1 - p) / variance * (Z95 / t) ** 2)
+    return max(float(least), min(float(most), p * (1 - p) / variance * (Z95 / t) ** 2))
