@@ -108,6 +108,16 @@ def test_every_suite_has_over_refusal_beside_it(home: Path, suite: str, families
         assert found["agent_utility"]["n"] and found["attack_success"]["rate"] == 1.0
 
 
+def test_a_recipe_can_name_the_suite(home: Path) -> None:
+    Path("r.yaml").write_text("target: scripted\nsuite: capability\nlookalikes: 3\n")
+    assert trivet("attack", "--config", "r.yaml", "--json", "o.json") == 0
+    assert (figures("o.json")["capability"]["n"], figures("o.json")["over_refusal"]["n"]) == (40, 3)
+    assert trivet("attack", "--config", "r.yaml", "--suite", "overrefusal", "--json", "o.json") == 0
+    assert figures("o.json")["capability"]["n"] == 0
+    assert trivet("attack", "--target", "scripted", "--limit", "7", "--set", "benign=4", "--json", "o.json") == 0
+    assert figures("o.json")["capability"]["n"] == 4
+
+
 def test_full_has_every_family_of_the_library(home: Path) -> None:
     assert (
         trivet("attack", "--target", "python:bot.py:moody", "--suite", "full", "--json", "o.json", "--limit", "90") == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +108,14 @@ def attack(
         return
     from trivet.cli.attack_measure import Outputs, measured
     from trivet.cli.attack_schedule import again
+    from trivet.robustness.suites.catalogue import suite
 
     paths = {name: given.pop(f"{name}_path") for name in Outputs._fields}
     if families is not None:
         given["families"] = "[" + families + "]"
-    benign = "benign=100" if given.get("suite") == "capability" else "benign=0"
-    config = load(Config, recipe, [*as_overrides(given), benign, *overrides])
+    config = load(Config, recipe, [*as_overrides(given), *overrides])
+    if not suite(config.suite).benign and not any(text.startswith("benign=") for text in overrides):
+        config = replace(config, benign=0)  # that is what `trivet eval` is for
     outputs = Outputs(**paths)
     if every is not None:
         ctx.exit(again(config, home, outputs, thresholds, keep_cases, every, times))
