@@ -103,11 +103,7 @@ async def execute(
             "temperature"
         )
     if pace.engine == "ray":
-        from trivet.robustness import cluster  # ray is an extra
-
-        carry_out = cluster.spread
-    else:
-        carry_out = _here
+        from trivet.robustness.cluster import spread
     known = store.known(ids)
     stored = store.events("attempt", run) if known else iter(())
     done = {event.id: event for event in stored if isinstance(event, Attempt) and event.id in known}
@@ -115,7 +111,7 @@ async def execute(
     engine = Engine(target, judge, store, journal, run, name, pace, len(ids), progress, watch)
     engine.remember(done)
     try:
-        await carry_out(engine, ids)
+        await (spread(engine, ids) if pace.engine == "ray" else engine.ask(ids))
     except TargetError as failure:
         kept = len(store.known(ids))
         raise TargetError(
@@ -133,7 +129,3 @@ async def execute(
             results,
         )
     return results
-
-
-async def _here(engine: Engine, ids: dict[str, Job]) -> None:
-    await engine.ask(ids)

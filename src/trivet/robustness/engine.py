@@ -13,21 +13,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from math import inf
 from typing import Any
 
 from trivet.core.errors import Blocked, TargetError
-from trivet.core.events import Attempt
+from trivet.core.events import Attempt, Event
 from trivet.core.hazards import Goal
 from trivet.core.messages import Conversation, Sampling
 from trivet.core.protocols import Judge, Model
 from trivet.core.verdicts import Verdict
 from trivet.robustness.attacks.shape import Script
 from trivet.robustness.budget import ErrorBudget, estimate_of
-from trivet.robustness.journal import Journal
+from trivet.robustness.journal import Journal, NoJournal
 from trivet.robustness.judging import Judging, Talk
 from trivet.robustness.limiter import Limiter
 from trivet.robustness.lockstep import Lockstep
@@ -57,7 +58,7 @@ class Engine:
     target: Model
     judge: Judge
     sink: Sink
-    journal: Journal
+    journal: Journal | NoJournal
     run: str
     name: str
     pace: Pace
@@ -77,7 +78,7 @@ class Engine:
         self.writer = Writer(self.sink, self.journal.stored)
         self.budget = ErrorBudget(pace.errors_in_a_row, pace.error_share)
         self.judge_budget = ErrorBudget(pace.errors_in_a_row, pace.error_share, who="the judge")
-        self.limiter = Limiter(pace.concurrency, rate=pace.rate, tokens=pace.tokens_per_minute)
+        self.limiter = Limiter(pace.concurrency, rate=pace.rate, tokens=pace.tokens_per_minute, patience=pace.timeout)
         self.line = Line(
             self.target,
             self.limiter,
@@ -96,22 +97,24 @@ class Engine:
         self.results = dict(attempts)
         self.successes = sum(attempt.verdict.label in SUCCESS for attempt in attempts.values())
         for attempt in attempts.values():
-            prompt, completion = attempt.prompt_tokens, attempt.completion_tokens
-            counted = bool(prompt or completion)
-            if not counted:
-                prompt, completion = estimate_of(attempt.conversation)
-            self.line.spent.add(prompt, completion, estimated=not counted)
+            self._spend(attempt)
         self.meter = Meter(len(self.results))
         self._tell()
 
     async def ask(self, jobs: dict[str, Job]) -> None:
         """Does all of them that are not done. TargetError where the target, or the judge, is given up."""
-        glance = asyncio.create_task(self._glance()) if self.watch else None
-        try:
+        async with self.watched():
             if callable(getattr(self.target, "replies", None)):
                 await self._in_chunks(jobs)
             else:
                 await self._at_once({id: job for id, job in jobs.items() if id not in self.results})
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """While the block lasts the watcher is told how it is getting on, and once when everything is stored at its end."""
+        glance = asyncio.create_task(self._glance()) if self.watch else None
+        try:
+            yield
         finally:
             if glance:
                 glance.cancel()
@@ -119,6 +122,19 @@ class Engine:
             self.writer.flush()
             if self.watch:
                 self.watch(self.status())
+
+    def take(self, attempts: Iterable[Event], jobs: Iterable[str]) -> None:
+        """Stores and counts what was asked and judged elsewhere, of the jobs with these ids. TargetError as in `ask`."""
+        of = {error_id(id): id for id in jobs}
+        for attempt in attempts:
+            assert isinstance(attempt, Attempt)
+            self.writer.put(attempt)
+            self._spend(attempt)
+            self._count(of.get(attempt.id, attempt.id), attempt)
+            if attempt.verdict.label == "error":
+                self.budget.note(attempt.verdict.why)
+            else:
+                self.budget.succeeded()
 
     def status(self) -> Status:
         seconds, rate, left = self.meter.read(len(self.results), self.total)
@@ -187,7 +203,7 @@ class Engine:
             talk = await self._talk(id, job, voice, timeout)
             voice.until = inf
             judging.put(talk)
-            if self.given_up or self._over_budget():
+            if self.given_up or self.over_budget():
                 return
             self._note(talk)
             if judging.full:
@@ -208,7 +224,7 @@ class Engine:
                 chunk = [item for item in alike[start : start + self.pace.chunk] if item[0] not in self.results]
                 if chunk:
                     await self._chunk(chunk)
-                if self._over_budget():
+                if self.over_budget():
                     return
 
     async def _chunk(self, chunk: list[tuple[str, Job]]) -> None:
@@ -297,9 +313,16 @@ class Engine:
             tries=voice.tries,
         )
 
-    def _account(self, talk: Talk, record: Attempt) -> None:
-        """Counts a record, and ends the campaign where the judge fails too often."""
-        self.results[talk.id] = record
+    def _spend(self, attempt: Attempt) -> None:
+        """What an attempt has cost that another process made."""
+        prompt, completion = attempt.prompt_tokens, attempt.completion_tokens
+        if prompt or completion:
+            self.line.spent.add(prompt, completion, False)
+        else:
+            self.line.spent.add(*estimate_of(attempt.conversation), True)
+
+    def _count(self, id: str, record: Attempt) -> None:
+        self.results[id] = record
         label = record.verdict.label
         if label in SUCCESS:
             self.successes += 1
@@ -307,8 +330,12 @@ class Engine:
             self.errors += 1
         if self.progress:
             self._tell()
+
+    def _account(self, talk: Talk, record: Attempt) -> None:
+        """Counts a record, and ends the campaign where the judge fails too often."""
+        self._count(talk.id, record)
         if talk.verdict is None:
-            if label == "error":
+            if record.verdict.label == "error":
                 self.judge_budget.note(record.verdict.why)
             else:
                 self.judge_budget.succeeded()
@@ -324,7 +351,7 @@ class Engine:
             self.given_up = failure
             raise
 
-    def _over_budget(self) -> bool:
+    def over_budget(self) -> bool:
         if self.pace.budget is None:
             return False
         self.stopped = self.stopped or self.line.spent.over(self.pace.budget, self.pace.prices)

@@ -168,6 +168,21 @@ class Journal:
         self._size += len(data)
 
 
+class NoJournal:
+    """For whom there is no disk to write to: every reply is heard once."""
+
+    def recall(self, attempt: str, asked: str) -> Line | None:
+        return None
+
+    def note(
+        self, attempt: str, asked: str, replies: list[str], prompt: int = 0, completion: int = 0, *, hasty: bool = False
+    ) -> None: ...
+
+    def stored(self, attempts: Iterable[str]) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class _Left(NamedTuple):
     path: Path
     handle: int

@@ -67,7 +67,7 @@ class Judging:
         self._talks: deque[Talk] = deque()
         self._idle: list[asyncio.Future[None]] = []
         self._room = asyncio.Event()
-        self._finished = False
+        self._finished = self._broken = False
 
     @property
     def full(self) -> bool:
@@ -92,9 +92,13 @@ class Judging:
 
     async def work(self) -> None:
         """Judges until `finish`. `workers` of these run at once."""
-        while True:
-            while self._talks:
-                await (self._batch() if self._many else self._one())
+        while not self._broken:
+            while self._talks and not self._broken:
+                try:
+                    await (self._batch() if self._many else self._one())
+                except BaseException:
+                    self._broken = True
+                    raise
             if self._finished:
                 return
             come = asyncio.get_running_loop().create_future()

@@ -2,7 +2,8 @@
 
 Three things hold a call back. A window of calls in flight, which grows by one with every round of answers and halves
 when the target says that it is too much (429, 503, 529): additive increase and multiplicative decrease, as TCP does (Chiu and
-Jain 1989); answers to calls that were sent before the last halving do not halve it again. Buckets of tokens, in the
+Jain 1989); answers to calls that were sent before the last halving do not halve it again, and near the size that was too
+much it grows slowly. Buckets of tokens, in the
 older sense of that word, which fill at the rates that the user gave. And the target's own words: `Retry-After` stops everyone
 until then, and what the rate limit headers say is left is spread over the time until there is more.
 
@@ -27,6 +28,10 @@ TOO_MUCH = frozenset({429, 503, 529})
 """Answers that say that the target is asked too fast."""
 
 
+SLOWLY = 0.1
+"""How fast the window grows where it was too much before, of how fast it grows elsewhere."""
+
+
 class Bucket:
     """`rate` a second flow in, `most` fit. It may be overdrawn, since what a call takes is known only afterwards."""
 
@@ -46,7 +51,11 @@ class Bucket:
 
 
 class Limiter:
-    """Slots for calls to one target, `most` at a time. `rate` is calls a second, `tokens` is tokens a minute."""
+    """Slots for calls to one target, `most` at a time. `rate` is calls a second, `tokens` is tokens a minute.
+
+    A target that wants to be left alone for longer than `patience` is not obeyed: its calls fail, and who counts failures
+    gives it up, instead of a campaign that stands still for a day.
+    """
 
     def __init__(
         self,
@@ -54,14 +63,18 @@ class Limiter:
         *,
         rate: float | None = None,
         tokens: float | None = None,
+        patience: float = inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         for name, value in (("concurrency", most), ("rate", rate), ("tokens a minute", tokens)):
             if value is not None and value <= 0:
                 raise ConfigError(f"{name} is {value:g}, and must be more than 0")
         self.most = most
+        self.patience = patience
         self.window = float(most)
         """Calls that may be in flight now; never less than one."""
+        self._too_much = inf
+        """The window that was too much the last time."""
         self.flying = 0
         self.generation = 0
         """How often the window was halved: a call remembers under which it was sent."""
@@ -119,26 +132,28 @@ class Limiter:
         """A call is over. Where it went `well` the window may grow again."""
         self.flying -= 1
         if well and self.window < self.most:
-            self.window = min(self.most, self.window + 1 / self.window)
+            near = self.window + 1 > self._too_much
+            self.window = min(self.most, self.window + (SLOWLY if near else 1.0) / self.window)
+            if self.window > self._too_much:
+                self._too_much = inf
         if self._queue:
             self._serve()
 
     def answered(self, status: int, headers: Mapping[str, str], generation: int) -> None:
         """What the target said to a call that was sent under this generation."""
-        seconds = retry_after(headers)
         if status in TOO_MUCH:
             if generation == self.generation:
                 self.generation += 1
+                self._too_much = max(self.window, 2.0)
                 self.window = max(1.0, self.window / 2)
-            self.pause(seconds)
-        now = self._clock()
+            self.pause(retry_after(headers))
         # The scarcest of what it names. A server that names none again has lifted what it had named before.
         gap = 0.0
         for unit, remaining, reset in quotas(headers):
             calls = remaining if unit == "requests" else remaining / max(1.0, self._typical)
             if calls < 1:
-                self._not_before = max(self._not_before, now + reset)
-            elif calls < self.most:
+                self.pause(reset)
+            elif calls < self.most and reset <= self.patience:
                 gap = max(gap, reset / calls)
         self._gap = gap
         self._held = self._held or gap > 0 or self._not_before > 0
@@ -151,7 +166,7 @@ class Limiter:
 
     def pause(self, seconds: float) -> None:
         """Nobody calls for so long."""
-        if seconds > 0:
+        if 0 < seconds <= self.patience:
             self._not_before = max(self._not_before, self._clock() + seconds)
             self._held = True
 

@@ -16,14 +16,14 @@ from trivet.core.errors import TargetError
 from trivet.core.messages import Conversation, Message, Sampling
 from trivet.core.models.batch import reply_all
 from trivet.core.protocols import Model
-from trivet.robustness.journal import Journal, asked
+from trivet.robustness.journal import Journal, NoJournal, asked
 
 
 class Lockstep:
     """Serves `members`, named by their ids, who each ask (`ask`) any number of times and then leave (`leave`) once."""
 
     def __init__(
-        self, model: Model, members: Sequence[str], sampling: Sampling, journal: Journal | None = None
+        self, model: Model, members: Sequence[str], sampling: Sampling, journal: Journal | NoJournal | None = None
     ) -> None:
         self.model = model
         self.members = members

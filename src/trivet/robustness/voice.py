@@ -26,14 +26,11 @@ from trivet.core.messages import Conversation, Message, Sampling
 from trivet.core.models.traffic import LISTENER
 from trivet.core.protocols import GREEDY, Model
 from trivet.robustness.budget import CHARACTERS, Spent, estimate
-from trivet.robustness.journal import Journal, asked
+from trivet.robustness.journal import Journal, NoJournal, asked
 from trivet.robustness.limiter import Limiter
 
 MAX_PAUSE = 20.0
 """The longest pause between two tries, in seconds; only the target itself may ask for more."""
-
-BUSY_TRIES = 8
-"""Tries of a call that the target refuses for being too much: not its failure, so more than of others."""
 
 
 AT_ONCE = 0.0002
@@ -42,11 +39,11 @@ AT_ONCE = 0.0002
 
 @dataclass
 class Line:
-    """The way to one target. `patience` is the longest that the target may ask to be left alone."""
+    """The way to one target. `patience` is the longest that the target may ask to be left alone, at once and in all."""
 
     target: Model
     limiter: Limiter
-    journal: Journal
+    journal: Journal | NoJournal
     spent: Spent = field(default_factory=Spent)
     retries: int = 3
     backoff: float = 0.5
@@ -140,17 +137,22 @@ class Voice:
         return f"{name}.{nth}" if nth else name
 
     async def _again(self, conversation: Conversation, call: _Call, failure: TargetError) -> Message:
-        """The target's answer after a failure, with as many tries as it takes and is worth."""
-        tried = 1
+        """The target's answer after a failure, with as many tries as it takes and is worth.
+
+        A call that is refused for being too much is no failure of the target: it is tried again for as long as the target may
+        ask for patience, however often.
+        """
+        tried, began = 1, time.perf_counter()
         while True:
-            most = BUSY_TRIES if call.busy else self._line.retries
-            if not failure.passing or tried > most or isinstance(failure, Blocked):
+            waited = time.perf_counter() - began
+            worth = waited < self._line.patience if call.busy else tried <= self._line.retries
+            if not failure.passing or not worth or isinstance(failure, Blocked):
                 raise failure
             if failure.retry_after > self._line.patience:
                 raise TargetError(
                     f"{failure}; it asked to be left alone for {failure.retry_after:.0f} s: repeat the command later"
                 ) from failure
-            longest = min(MAX_PAUSE, self._line.backoff * 2 ** (tried - 1))
+            longest = min(MAX_PAUSE, self._line.backoff * 2 ** min(tried - 1, 16))
             await self._waiting(asyncio.sleep(max(random.uniform(0, longest), failure.retry_after)))
             self.tries += 1
             try:
