@@ -199,11 +199,13 @@ class Engine:
         task = asyncio.current_task()
         assert task
         for id, job in queue:
+            if self.given_up or self.over_budget():
+                return
             voice = self._talking[task] = Voice(id, self.line, self._sampling(job))
             talk = await self._talk(id, job, voice, timeout)
             voice.until = inf
             judging.put(talk)
-            if self.given_up or self.over_budget():
+            if self.given_up:
                 return
             self._note(talk)
             if judging.full:
@@ -222,10 +224,10 @@ class Engine:
             alike = list(group)
             for start in range(0, len(alike), self.pace.chunk):
                 chunk = [item for item in alike[start : start + self.pace.chunk] if item[0] not in self.results]
+                if chunk and self.over_budget():
+                    return
                 if chunk:
                     await self._chunk(chunk)
-                if self.over_budget():
-                    return
 
     async def _chunk(self, chunk: list[tuple[str, Job]]) -> None:
         """All of them in step, judged, and stored in one transaction."""
