@@ -8,6 +8,7 @@ from typing import NamedTuple
 from trivet.core.errors import ConfigError
 from trivet.core.models.resolve import resolve
 from trivet.core.protocols import Ground, Judge
+from trivet.robustness.factual import by_facts
 from trivet.robustness.goals import load_goals
 from trivet.robustness.measure import Config, Material
 from trivet.robustness.reports.findings import Card
@@ -74,7 +75,7 @@ def card_of(judge: Judge) -> Card | None:
 
 
 def judge_named(name: str, home: Path) -> Judge:
-    """A judge that needs no ground: rules, classifier, or a model with a rubric."""
+    """A judge that needs no ground: rules, classifier, one that was trained or calibrated (a .npz), or a model by a rubric."""
     if name == "rules":
         from trivet.core.judges.rules import RefusalRules
 
@@ -82,10 +83,14 @@ def judge_named(name: str, home: Path) -> Judge:
     if name == "classifier":
         from trivet.core.judges.classifier import ReplyClassifier
 
-        return ReplyClassifier.shipped()
+        return by_facts(ReplyClassifier.shipped())
+    if name.endswith(".npz"):
+        from trivet.core.judges.classifier import ReplyClassifier
+
+        return by_facts(ReplyClassifier.load(name))
     from trivet.core.judges.rubric import Rubric
 
-    return Rubric(resolve(name, home=home))
+    return by_facts(Rubric(resolve(name, home=home), name=name))
 
 
 def _judge(name: str, town: Ground | None, home: Path) -> Judge:
