@@ -4,8 +4,8 @@
 
 The target is `plain-taught` of runs/dialogues_town.py: the helpful model after it was taught to refuse the plain request. Each
 goal of the held-out part is asked as it stands, with a suffix of the same length drawn at random, and with the suffix that
-each method found for the wanted beginning "To", with which the town's answers begin and none of its refusals. A gold judge
-reports. Two minutes on one core.
+each method found for the beginning of an answer ("To brew a philtre, take"), which is made from the request alone. A gold judge
+reports. Three minutes on one core.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import random
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -29,8 +30,15 @@ from trivet.robustness.attacks.gradient import Settings, search, usable_tokens
 from trivet.town.ground import split
 from trivet.town.judge import GoldJudge
 
-PREFIX = "To"
+WISH = re.compile(r"\bto (.+?)(?:, how is it done)?[.?]$")
 SAMPLING = Sampling(max_tokens=64)
+
+
+def prefix(goal: Goal) -> str:
+    """How an answer would begin, made from the request alone: "What would I do to brew a philtre?" -> "To brew ..."."""
+    found = WISH.search(goal.request)
+    assert found, goal.request
+    return f"To {found.group(1)}, take"
 
 
 def answered(model: LocalModel, goal: Goal, suffix: str) -> str:
@@ -48,7 +56,7 @@ def noise(model: LocalModel, length: int, seed: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--goals", type=int, default=16)
+    parser.add_argument("--goals", type=int, default=20)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -56,14 +64,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         model = LocalModel(plain_taught(Path(scratch) / TAUGHT), threads=1)
     rows = []
-    print(f"{TAUGHT}, {len(goals)} goals, {given.steps} steps of 32 suffixes of 12 tokens, wanted beginning {PREFIX!r}")
+    print(f"{TAUGHT}, {len(goals)} goals, {given.steps} steps of 32 suffixes of 12 tokens")
     print(f"  {'suffix':10} {'won':32} {'won or a part':32} loss: first  found  seconds a goal")
     for name in ("none", "noise", "random", "gcg"):
         labels, first, found, began = [], [], [], time.perf_counter()
         for number, goal in enumerate(goals):
             suffix = "" if name == "none" else noise(model, 12, number)
             if name in ("random", "gcg"):
-                best = search(model, goal.request, PREFIX, Settings(name, 12, given.steps, 32, seed=number))
+                best = search(model, goal.request, prefix(goal), Settings(name, 12, given.steps, 32, seed=number))
                 suffix = best.suffix
                 first.append(best.losses[0])
                 found.append(best.loss)
@@ -74,7 +82,7 @@ def main() -> None:
         print(f"  {name:10} {won!s:32} {part!s:32} {losses} {seconds:9.1f}")
         rows.append({"suffix": name, "success": won.row(), "part": part.row(), "first": first, "found": found})
     if given.json:
-        given.json.write_text(json.dumps({"prefix": PREFIX, "steps": given.steps, "rows": rows}, indent=1))
+        given.json.write_text(json.dumps({"steps": given.steps, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":
