@@ -15,7 +15,7 @@ import pytest
 from trivet.core.errors import ConfigError, DataError
 from trivet.core.messages import Conversation
 from trivet.monitoring.guards.classifier import ClassifierGuard, LightClassifier, train, windows
-from trivet.monitoring.guards.features import buckets
+from trivet.core.ngrams import buckets
 
 # Classifier
 

@@ -26,11 +26,13 @@ class Verb(NamedTuple):
 VERBS: dict[str, Verb] = {
     "align": Verb("trivet.cli.align:align", "Train a model: demonstrations, preferences, LoRA or full."),
     "attack": Verb("trivet.cli.attack:attack", "Attack a model or an endpoint and measure what gets through."),
+    "judge": Verb("trivet.cli.judge:judge", "Judge replies, and measure and calibrate judges."),
     "serve": Verb("trivet.cli.serve:serve", "Serve a model behind the gateway and its guards."),
     "guard": Verb("trivet.cli.guard:guard", "Train, measure and try guards and policies."),
     "policy": Verb("trivet.cli.policy:policy", "Show and check policies, and see what a new one would change."),
     "keys": Verb("trivet.cli.keys:keys", "Make, list and revoke the keys of the gateway's clients."),
     "loop": Verb("trivet.cli.loop:loop", "Turn the ring: attack, harvest, train, gate, promote."),
+    "adversary": Verb("trivet.cli.adversary:adversary", "Train an attacker and its target against each other."),
     "eval": Verb("trivet.cli.eval:eval", "Measure a model: attack success, over-refusal, capability."),
     "review": Verb("trivet.cli.review:review", "Look at what was flagged, and label it."),
     "models": Verb("trivet.cli.models:models", "List, show, promote and roll back model versions."),

@@ -1,4 +1,4 @@
-"""Hashed word and character n-grams, all computed at once with numpy: the light classifier's eyes.
+"""Hashed word and character n-grams, all computed at once with numpy: what the small linear classifiers read.
 
 Every n-gram of a text is a substring, and the hash of a substring follows from prefix sums of a polynomial in an odd
 base modulo 2^64 (Rabin-Karp, with the base's inverse to move each substring to the origin), so there is no Python loop
@@ -6,7 +6,7 @@ over n-grams. Words, pairs of neighbouring words and character 3-, 4- and 5-gram
 (Weinberger et al. 2009, arXiv:0902.2206, without the signs); a text's vector is the log counts, at length one.
 
 The hash is part of a saved classifier's meaning: change anything here and old weights no longer fit (see FORMAT in
-classifier.py).
+monitoring/guards/classifier.py and core/judges/classifier.py).
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ import numpy as np
 from trivet.core.errors import ConfigError, DataError
 from trivet.core.hazards import Goal, Probe
 from trivet.core.messages import Conversation, digest_of
+from trivet.core.ngrams import buckets_of
 from trivet.core.verdicts import Verdict
-from trivet.monitoring.guards.features import buckets_of
 from trivet.monitoring.guards.shared import aside, newest
 from trivet.monitoring.text import View, read
 

@@ -23,15 +23,14 @@ middle of earlier turns; the judged message is never cut: where it alone is long
 
 from __future__ import annotations
 
-import json
 import re
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from trivet.core.errors import ConfigError, TargetError
 from trivet.core.hazards import HAZARDS, Goal, Probe
+from trivet.core.judges import evidence
 from trivet.core.messages import Conversation, Message, Sampling, digest_of
 from trivet.core.models.options import TellsOptions, chances
 from trivet.core.protocols import Model
@@ -123,7 +122,7 @@ class LlmJudge:
 
     async def judge(self, conversation: Conversation, about: Goal | Probe | None = None) -> Verdict:
         """Raises TargetError where the model did not give a verdict; the layer's failure rule decides then."""
-        code = secrets.token_hex(4)
+        code = evidence.code()
         asked = self.asked(conversation, code)
         if self.answer == "odds":
             start = f"{code} " if self.style == "rubric" else ""
@@ -139,13 +138,10 @@ class LlmJudge:
             turns = "\n\n".join(f"{_llama_role(m)}: {_as_evidence(m.content)}" for m in messages)
             categories = "\n".join(f"{h.mlcommons}: {h.title}." for h in _by_code())
             return Conversation.user(_LLAMA.format(role=role, categories=categories, conversation=turns))
-        mark = secrets.token_hex(8)
-        lines = "\n".join(
-            json.dumps({"role": m.role, "content": m.content}, ensure_ascii=False).replace("<<", "<\\u003c")
-            for m in messages
-        )
+        mark = evidence.mark()
+        lines = evidence.framed(({"role": m.role, "content": m.content} for m in messages), mark)
         system = _ASK.format(mark=mark, rubric=self.rubric, code=code)
-        return Conversation.user(f"<<{mark}>>\n{lines}\n<</{mark}>>", system=system)
+        return Conversation.user(lines, system=system)
 
     async def _logprobs(self, asked: Conversation, options: Sequence[str]) -> list[float]:
         assert isinstance(self.model, TellsOptions)

@@ -31,9 +31,9 @@ from trivet.core.errors import ConfigError, DataError
 from trivet.core.events import Attempt, Exchange, Review
 from trivet.core.hazards import Goal, Probe
 from trivet.core.messages import Conversation, digest_of
+from trivet.core.ngrams import buckets
 from trivet.core.store.events import Store
 from trivet.core.verdicts import Span, Verdict
-from trivet.monitoring.guards.features import buckets
 from trivet.monitoring.guards.shared import newest
 from trivet.monitoring.text import read
 

@@ -16,8 +16,8 @@ import numpy as np
 from scipy import optimize, sparse
 
 from trivet.core.errors import DataError
+from trivet.core.ngrams import buckets
 from trivet.monitoring.guards.classifier import Head, LightClassifier, pieces, windows
-from trivet.monitoring.guards.features import buckets
 from trivet.monitoring.text import read
 
 
