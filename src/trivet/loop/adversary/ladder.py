@@ -17,29 +17,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trivet.loop.adversary.learning import reinforced, seeded, supervised
+from trivet.loop.adversary.learning import LEAST, reinforced, seeded, supervised
 from trivet.loop.adversary.workshop import Attacker, Workshop, explored, successes
+from trivet.robustness.learned import Success
 
 RUNGS = ("zero", "few", "sl", "rl")
 
 
 def rungs(
-    this: Workshop, target: str, name: str, *, archive: Sequence[frozenset[str]] = (), equal: bool = True
+    this: Workshop,
+    target: str,
+    name: str,
+    *,
+    archive: Sequence[frozenset[str]] = (),
+    equal: bool = True,
+    before: Attacker | None = None,
 ) -> dict[str, Attacker]:
-    """All four attackers against a target, and `start`, the supervised one from which reinforcement begins.
+    """All four attackers against a target, and `start`, the one from which reinforcement begins.
 
-    Without `equal`, few-shot and supervised have no more queries than that one.
+    Without `equal`, few-shot and supervised have no more queries than that one. Where too little worked to be taught by,
+    the supervised attacker is the one `before` (the reinforced attacker of an earlier round), or else the seed.
     """
     ladder, seed = this.recipe.ladder, seeded(this)
     zero = Attacker("zero", seed)
+
+    def taught(pool: Sequence[Success], stage: str) -> str:
+        if len(pool) >= LEAST:
+            return supervised(this, seed, pool, stage)
+        return before.folder if before else seed
+
     first = explored(this, zero, target, ladder.pool, f"{name}-pool")
     worked = successes(first)
-    start = Attacker("start", supervised(this, seed, worked, f"{name}-start"), queries=ladder.pool)
+    start = Attacker("start", taught(worked, f"{name}-start"), queries=ladder.pool)
     rl = reinforced(this, start.folder, target, f"{name}-rl", archive)
     few, sl = Attacker("few", seed, worked, ladder.pool), start
     if equal:
         more = explored(this, zero, target, ladder.budget - ladder.pool, f"{name}-more")
         whole = successes([*first, *more])
         few = Attacker("few", seed, whole, ladder.budget)
-        sl = Attacker("sl", supervised(this, seed, whole, f"{name}-sl"), queries=ladder.budget)
+        sl = Attacker("sl", taught(whole, f"{name}-sl"), queries=ladder.budget)
     return {"zero": zero, "few": few, "sl": sl, "rl": Attacker("rl", rl, queries=ladder.budget), "start": start}

@@ -6,7 +6,7 @@ Each is an ordinary run of an alignment recipe in a folder named by what went in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from trivet.core.errors import TrivetError
 from trivet.core.lessons import Demonstration, Origin
@@ -92,13 +92,8 @@ def reinforced(this: Workshop, start: str, target: str, stage: str, archive: Seq
 
     ladder, goals = this.recipe.ladder, this.ground.train.goals
     loss = {"advantage": "grpo", "kl_in": "loss", "kl": "k3", "ratio": "token"} if ladder.how == "grpo" else {}
-    key = [
-        stage, asdict(ladder), this.recipe.seed, this.shelf.digest(start), this.shelf.digest(target),
-        [goal.id for goal in goals], sorted(sorted(one) for one in archive),
-    ]  # fmt: skip
     settings = policy_gradient.Config(
         model=start,
-        out=str(this.shelf.room(stage, key)),
         rounds=ladder.rounds,
         batch_size=ladder.batch,
         replies=ladder.replies,
@@ -115,6 +110,14 @@ def reinforced(this: Workshop, start: str, target: str, stage: str, archive: Seq
         save_every=5,
         **loss,  # type: ignore[arg-type]
     )
+    decides = {
+        name: value for name, value in asdict(settings).items() if name not in ("model", "threads", "save_every")
+    }
+    key = [
+        stage, decides, ladder.novelty, ladder.reply_tokens, this.shelf.digest(start), this.shelf.digest(target),
+        [goal.id for goal in goals], sorted(sorted(one) for one in archive),
+    ]  # fmt: skip
+    settings = replace(settings, out=str(this.shelf.room(stage, key)))
     model = this.model(target)
     sampling = Sampling(max_tokens=ladder.reply_tokens)
     paid = AttackReward(goals, model, this.ground.eye, novelty=ladder.novelty, archive=archive, sampling=sampling)

@@ -73,10 +73,14 @@ def race(this: Workshop) -> dict[str, Any]:
     rounds = []
     for number in range(1, this.recipe.races + 1):
         old = _wordings(this, archive, present)
-        made = rungs(this, present, f"r{number}", archive=old, equal=number <= this.recipe.ladder.equal_rounds)
+        equal = number <= this.recipe.ladder.equal_rounds
+        made = rungs(
+            this, present, f"r{number}", archive=old, equal=equal, before=archive.get(f"rl-{number - 1}")
+        )  # fmt: skip
         archive |= {"zero": made["zero"], f"sl-{number}": made["start"], f"rl-{number}": made["rl"]}
         found = {rung: workshop.measured(this, made[rung], present) for rung in RUNGS}
-        found["bandit"] = bandit_trials(this, present, f"r{number}", this.recipe.ladder.budget)
+if equal:
+            found["bandit"] = bandit_trials(this, present, f"r{number}", this.recipe.ladder.budget)
         gained += _gains(this, made, present, number)
         candidate, built = defended(this, present, gained, number)
         before, after = (
@@ -87,9 +91,10 @@ def race(this: Workshop) -> dict[str, Any]:
             {
                 "round": number,
                 "target": versions[-1][0],
-                "equal_queries": number <= this.recipe.ladder.equal_rounds,
+                "equal_queries": equal,
                 "ladder": {name: figures(trials).row() for name, trials in found.items()},
-                "queries": {name: made[name].queries for name in RUNGS} | {"bandit": this.recipe.ladder.budget},
+                "queries": {name: made[name].queries for name in RUNGS if name in made}
+                | ({"bandit": this.recipe.ladder.budget} if equal else {}),
                 "gaps": gaps(found),
                 "examples": examples(found),
                 "pairs": built.row(),
@@ -131,9 +136,10 @@ def _wordings(this: Workshop, archive: Mapping[str, Attacker], target: str) -> l
 
 def _gains(this: Workshop, made: Mapping[str, Attacker], target: str, number: int) -> list[Outcome]:
     """What the round's attackers got out of the target on goals of the train part, by the production eye."""
-    count = this.recipe.ladder.pool // 2
+    pool = this.recipe.ladder.pool
     found = [
-        workshop.explored(this, made[rung], target, count, f"r{number}-gain-{rung}") for rung in ("zero", "start", "rl")
+        workshop.explored(this, made["zero"], target, pool, f"r{number}-pool"),  # asked already
+        *(workshop.explored(this, made[rung], target, pool // 2, f"r{number}-gain-{rung}") for rung in ("start", "rl")),
     ]
     return [one for outcomes in found for one in outcomes if one.succeeded]
 

@@ -28,7 +28,7 @@ class Ladder:
     heat: float = option(0.1, "temperature at which examples are drawn by score (0.1 in the paper)")
     sl_epochs: float = option(4.0, "passes over the successes")
     sl_lr: float = option(5e-4, "highest learning rate of the supervised rung")
-    rounds: int = option(24, "rounds of reinforcement")
+    rounds: int = option(14, "rounds of reinforcement")
     batch: int = option(96, "queries per round")
     replies: int = option(4, "attacks on one goal that are compared with each other")
     how: Literal["rloo", "grpo"] = option("rloo", "policy gradient of the last rung")
@@ -38,14 +38,19 @@ class Ladder:
     temperature: float = option(1.0, "of every draw of an attacker")
     max_tokens: int = option(72, "longest attack in tokens")
     reply_tokens: int = option(48, "longest reply of the target in tokens")
-    equal_rounds: int = option(1, "so many first rounds give few-shot and supervised as many queries as reinforcement")
-    each: int = option(3, "attacks on every held-out goal when the rungs are measured")
+    equal_rounds: int = option(1, "so many first rounds have equal queries for all, and the bandit beside them")
+    each: int = option(2, "attacks on every held-out goal when the rungs are measured")
     again: int = option(1, "of those, how many the archive puts to every later target")
 
     def __post_init__(self) -> None:
         for name in ("pool", "shown", "rounds", "batch", "each", "again", "max_tokens", "reply_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it is at least 1")
+
+    @property
+    def asking(self) -> list[float]:
+        """What decides what an attacker says and a target replies, of these settings."""
+        return [self.shown, self.heat, self.temperature, self.max_tokens, self.reply_tokens]
 
     @property
     def budget(self) -> int:

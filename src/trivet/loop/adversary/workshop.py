@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,15 +73,28 @@ def prompts_of(attacker: Attacker, goals: Sequence[Goal], this: Workshop, seed: 
 def texts_of(
     this: Workshop, attacker: Attacker, goals: Sequence[Goal], each: int, stage: str
 ) -> list[tuple[Goal, str]]:
-    """`each` attacks on every goal. They do not depend on any target, so an archive asks the same ones again and again."""
-    ladder, found = this.recipe.ladder, []
-    model = this.model(attacker.folder)
-    for lap in range(each):
-        seed = f"{this.recipe.seed} {stage} {lap}"
-        sampling = Sampling(ladder.temperature, ladder.max_tokens, seed=int(digest_of(seed)[:12], 16))
-        said = asyncio.run(closing(model, written(model, prompts_of(attacker, goals, this, seed), sampling)))
-        found += list(zip(goals, said, strict=True))
-    return found
+    """`each` attacks on every goal, in laps. They do not depend on any target, so an archive asks the same ones again.
+
+    A goal that comes several times is drawn with another seed every time: one seed and one prompt are one reply.
+    """
+    ladder, model = this.recipe.ladder, this.model(attacker.folder)
+    many = [goal for _ in range(each) for goal in goals]
+    seen: Counter[str] = Counter()
+    laps: dict[int, list[int]] = defaultdict(list)
+    for at, goal in enumerate(many):
+        laps[seen[goal.id]].append(at)
+        seen[goal.id] += 1
+    said: dict[int, str] = {}
+
+    async def work() -> None:
+        for lap, places in laps.items():
+            seed = f"{this.recipe.seed} {stage} {lap}"
+            sampling = Sampling(ladder.temperature, ladder.max_tokens, seed=int(digest_of(seed)[:12], 16))
+            prompts = prompts_of(attacker, [many[at] for at in places], this, seed)
+            said.update(zip(places, await written(model, prompts, sampling), strict=True))
+
+    asyncio.run(closing(model, work()))
+    return [(goal, said[at]) for at, goal in enumerate(many)]
 
 
 async def closing(model: Model, work: Awaitable[T]) -> T:
@@ -104,7 +118,7 @@ def explored(this: Workshop, attacker: Attacker, target: str, count: int, stage:
     goals = in_turn(this.ground.train.goals, count, f"{this.recipe.seed} {stage}")
     key = [
         stage,
-        asdict(this.recipe.ladder),
+        this.recipe.ladder.asking,
         this.recipe.seed,
         this.shelf.digest(attacker.folder),
         this.shelf.digest(target),
@@ -152,7 +166,7 @@ def measured(this: Workshop, attacker: Attacker, target: str, laps: int = 0) -> 
     ladder, goals = this.recipe.ladder, this.ground.heldout.goals
     who = [
         attacker.name, this.shelf.digest(attacker.folder), [(one.goal.id, one.text, one.score) for one in attacker.pool],
-        this.recipe.seed, ladder.each, ladder.temperature, ladder.max_tokens, ladder.shown, ladder.heat,
+        this.recipe.seed, ladder.each, ladder.asking,
         [goal.id for goal in goals],
     ]  # fmt: skip
     mark = f"{attacker.name}-{digest_of(who)[:8]}"
