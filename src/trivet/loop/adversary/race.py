@@ -79,7 +79,7 @@ def race(this: Workshop) -> dict[str, Any]:
         )  # fmt: skip
         archive |= {"zero": made["zero"], f"sl-{number}": made["start"], f"rl-{number}": made["rl"]}
         found = {rung: workshop.measured(this, made[rung], present) for rung in RUNGS}
-if equal:
+        if equal:
             found["bandit"] = bandit_trials(this, present, f"r{number}", this.recipe.ladder.budget)
         gained += _gains(this, made, present, number)
         candidate, built = defended(this, present, gained, number)
@@ -93,7 +93,7 @@ if equal:
                 "target": versions[-1][0],
                 "equal_queries": equal,
                 "ladder": {name: figures(trials).row() for name, trials in found.items()},
-                "queries": {name: made[name].queries for name in RUNGS if name in made}
+                "queries": {name: made[name].queries for name in RUNGS}
                 | ({"bandit": this.recipe.ladder.budget} if equal else {}),
                 "gaps": gaps(found),
                 "examples": examples(found),
