@@ -4,7 +4,7 @@ Tree of Attacks with Pruning (Mehrotra et al. 2023, arXiv:2312.02119). At each l
 messages off the topic are pruned before they cost a query; the rest is sent and judged; the `width` best become the
 leaves of the next level, `depth` levels deep. With branching 1 and no pruning it is one stream of PAIR.
 
-Departures: equal messages of a level are sent once; whether a message is on the topic is decided by a function, from words
+Departures: equal messages are sent once; whether a message is on the topic is decided by a function, from words
 (`names_the_goal`, reading our converters' encodings) or by a model (`asks_a_model`; the paper always asks one), and where
 everything at a level is off the topic nothing is, rather than ending the search. Not covered: leaves in parallel.
 """
@@ -48,8 +48,9 @@ class Tap:
     async def attack(self, goal: Goal, target: Model) -> Conversation:
         search = Search(goal, target, self.judge, self.attacker, self.queries)
         talks = [opening(goal, APPROACHES[self.part][0])]
+        sent: set[str] = set()
         for _ in range(self.depth):
-            moves = await self._grown(search, talks)
+            moves = await self._grown(search, talks, sent)
             leaves = await _sent(search, await self._pruned(goal, moves))
             if not search.open or not leaves:
                 break
@@ -58,16 +59,19 @@ class Tap:
             talks = [leaf.talk.then(Message("user", leaf.seen.told())) for leaf in best]
         return search.result()
 
-    async def _grown(self, search: Search, talks: list[Conversation]) -> list[tuple[Conversation, Move]]:
-        """Every leaf refined `branching` times, each message once."""
-        found: dict[str, tuple[Conversation, Move]] = {}
+    async def _grown(
+        self, search: Search, talks: list[Conversation], sent: set[str]
+    ) -> list[tuple[Conversation, Move]]:
+        """Every leaf refined `branching` times, each message once in the whole tree."""
+        found = []
         for talk in talks:
             for _ in range(self.branching):
                 move = await search.move(talk, FORM) if search.open else None
                 if move is not None:
-                    self.attacker.tally["repeated"] += move.message in found
-                    found.setdefault(move.message, (talk, move))
-        return list(found.values())
+                    self.attacker.tally["repeated"] += move.message in sent
+                    found += [(talk, move)] if move.message not in sent else []
+                    sent.add(move.message)
+        return found
 
     async def _pruned(self, goal: Goal, moves: list[tuple[Conversation, Move]]) -> list[tuple[Conversation, Move]]:
         on_topic = self.on_topic or names_the_goal

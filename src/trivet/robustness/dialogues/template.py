@@ -14,39 +14,24 @@ Not covered: anything that needs reading the reply. It knows scores, refusals an
 
 from __future__ import annotations
 
-import itertools
-import json
 import random
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import NamedTuple
 
-from trivet.core.errors import ConfigError
 from trivet.core.hazards import Goal
 from trivet.core.messages import Conversation, Message, Sampling, digest_of
 from trivet.core.protocols import GREEDY
 from trivet.robustness.attacks.library import attacks
 from trivet.robustness.attacks.shape import Part, Script
-from trivet.robustness.dialogues.attacker import asked_keys, within
+from trivet.robustness.dialogues.brief import Brief, Played, read, written
 from trivet.robustness.dialogues.toolbox import TECHNIQUES, wordings
 
 KEEP = 10_000
 """Messages whose technique is remembered until their score is told."""
 
 _HIDES = frozenset(one.name for one in TECHNIQUES if one.hides)
-
-
-class Past(NamedTuple):
-    """One move of this talk and what came of it."""
-
-    techniques: tuple[str, ...]
-    template: str
-    ladder: str
-    message: str
-    score: float
-    declined: bool
-    blocked: bool
 
 
 class Choice(NamedTuple):
@@ -56,16 +41,6 @@ class Choice(NamedTuple):
     template: str
     message: str
     ladder: str = ""
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """The instructions, read: the goal, the keys, and the moves so far."""
-
-    request: str
-    topic: str
-    keys: tuple[str, ...]
-    past: tuple[Past, ...]
 
 
 class TemplateAttacker:
@@ -88,7 +63,7 @@ class TemplateAttacker:
         self.name = f"templates-{part}-{digest_of([probe, [how.digest for how in self._ladders], seed, remember])[:6]}"
 
     async def reply(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Message:
-        asked = _read(conversation)
+        asked = read(conversation)
         dice = random.Random(f"{self.seed} {conversation.digest} {sampling.seed}")
         choice = self._step(asked, dice) if "question" in asked.keys else self._single(asked, dice)
         self._sent[choice.message] = choice.techniques
@@ -96,8 +71,9 @@ class TemplateAttacker:
             self._sent.popitem(last=False)
         notes = {"technique": choice.techniques[0], "techniques": "+".join(choice.techniques)}
         notes |= {"template": choice.template, "ladder": choice.ladder}
-        said = {key: f"{choice.template} after {len(asked.past)} moves" for key in asked.keys}
-        return Message("assistant", json.dumps({**said, **notes, asked.keys[-1]: choice.message}, ensure_ascii=False))
+        return Message(
+            "assistant", written(asked, choice.message, f"{choice.template} after {len(asked.played)} moves", **notes)
+        )
 
     def told(self, goal: str, message: str, score: float) -> None:
         """How a message did; kept only with `remember`."""
@@ -106,26 +82,30 @@ class TemplateAttacker:
                 self.wins[name] = self.wins.get(name, 0.0) + score
                 self.tries[name] = self.tries.get(name, 0) + 1
 
-    def _single(self, asked: _Asked, dice: random.Random) -> Choice:
+    def _single(self, asked: Brief, dice: random.Random) -> Choice:
         """A message that stands by itself."""
-        best = max(asked.past, key=lambda one: one.score, default=None)
+        best = max(asked.played, key=lambda one: one.score, default=None)
         outer = self._fresh(asked, dice)
         if best is not None and best.score > 0 and dice.random() < 0.7:
-            return self._around(best, outer, asked)
-        if len(asked.past) > 2 and asked.past[-1].declined and dice.random() < 0.3:  # two disguises, one in the other
+            return self._around(_chosen(best), outer, asked)
+        if (
+            len(asked.played) > 2 and asked.played[-1].declined and dice.random() < 0.3
+        ):  # two disguises, one in the other
             inner = self._fresh(asked, dice, apart_from=outer[0])
-            message = self._arms[inner[0]][inner[1]](asked.request, asked.topic)
-            return self._around(Past((inner[0],), "/".join(inner), "", message, 0.0, False, False), outer, asked)
-        return Choice((outer[0],), "/".join(outer), self._arms[outer[0]][outer[1]](asked.request, asked.topic))
+            return self._around(self._filled(inner, asked), outer, asked)
+        return self._filled(outer, asked)
 
-    def _around(self, inner: Past, outer: tuple[str, str], asked: _Asked) -> Choice:
+    def _filled(self, arm: tuple[str, str], asked: Brief) -> Choice:
+        return Choice((arm[0],), "/".join(arm), self._arms[arm[0]][arm[1]](asked.request, asked.topic))
+
+    def _around(self, inner: Choice, outer: tuple[str, str], asked: Brief) -> Choice:
         message = self._arms[outer[0]][outer[1]](inner.message, asked.topic)
         return Choice((outer[0], *inner.techniques), f"{'/'.join(outer)}({inner.template})", message)
 
-    def _fresh(self, asked: _Asked, dice: random.Random, apart_from: str = "") -> tuple[str, str]:
+    def _fresh(self, asked: Brief, dice: random.Random, apart_from: str = "") -> tuple[str, str]:
         """Thompson sampling over the techniques that have a template left for this talk."""
-        used = {one.template for one in asked.past}
-        filtered = bool(asked.past) and asked.past[-1].blocked
+        used = {_chosen(one).template for one in asked.played}
+        filtered = bool(asked.played) and asked.played[-1].blocked
         left = {
             (name, template)
             for name, texts in self._arms.items()
@@ -135,43 +115,30 @@ class TemplateAttacker:
         hidden = {one for one in left if one[0] in _HIDES} if filtered else set()
         names = sorted({name for name, _ in hidden or left})
         if not names:  # everything has been said once: say it in another order
-            return self._fresh(_Asked(asked.request, asked.topic, asked.keys, ()), dice, apart_from)
-        name = max(names, key=lambda one: self._draw(one, asked.past, dice))
+            return self._fresh(replace(asked, played=()), dice, apart_from)
+        name = max(names, key=lambda one: self._draw(one, asked.played, dice))
         return name, dice.choice(sorted(template for owner, template in hidden or left if owner == name))
 
-    def _draw(self, technique: str, past: Sequence[Past], dice: random.Random) -> float:
-        mine = [one.score for one in past if technique in one.techniques]
+    def _draw(self, technique: str, played: Sequence[Played], dice: random.Random) -> float:
+        mine = [one.score for one in played if technique in _chosen(one).techniques]
         won = sum(mine) + self.wins.get(technique, 0.0)
         lost = len(mine) + self.tries.get(technique, 0) - won
         return dice.betavariate(1.0 + won, 1.0 + max(0.0, lost))
 
-    def _step(self, asked: _Asked, dice: random.Random) -> Choice:
+    def _step(self, asked: Brief, dice: random.Random) -> Choice:
         """The next rung. Accepted turns climb; a declined one changes the ladder; beyond the top, single messages."""
-        accepted = sum(not (one.declined or one.blocked) for one in asked.past)
-        first = int(asked.past[0].ladder) if asked.past and asked.past[0].ladder else dice.randrange(len(self._ladders))
-        number = (first + len(asked.past) - accepted) % len(self._ladders)
+        accepted = sum(not (one.declined or one.blocked) for one in asked.played)
+        first = int(_chosen(asked.played[0]).ladder) if asked.played else dice.randrange(len(self._ladders))
+        number = (first + len(asked.played) - accepted) % len(self._ladders)
         turns = self._ladders[number].wordings(Goal(asked.request, topic=asked.topic))
-        asked_for_all = any(asked.request in one.message for one in asked.past)
+        asked_for_all = any(asked.request in one.message for one in asked.played)
         if accepted >= len(turns) - 1 and asked_for_all:
             return self._single(asked, dice)._replace(ladder=str(first))
         rung = min(accepted, len(turns) - 1)
         return Choice(("climb",), f"ladder-{number:02d}-{rung}", turns[rung], str(first))
 
 
-def _read(conversation: Conversation) -> _Asked:
-    """The talk as robustness/dialogues words it; ConfigError for anything else."""
-    messages = conversation.messages
-    brief = messages[0].content if messages else ""
-    keys, request = asked_keys(brief), within("goal", brief)
-    if request is None:
-        raise ConfigError("the instructions of the template attacker hold no goal; it serves robustness/dialogues only")
-    past = []
-    for said, heard in itertools.pairwise(messages):
-        if said.role == "assistant" and heard.role == "user":
-            own = json.loads(said.content)
-            told = heard.content.rsplit("</reply>", 1)[-1]  # what stands before it are the target's words
-            declined, blocked = "<declined/>" in told, "<blocked>" in told
-            score = float(within("score", told) or 0.0)
-            named = tuple(own["techniques"].split("+"))
-            past.append(Past(named, own["template"], own["ladder"], own[keys[-1]], score, declined, blocked))
-    return _Asked(request, within("topic", brief) or "", keys, tuple(past))
+def _chosen(one: Played) -> Choice:
+    """What an earlier move was made of: its notes say so."""
+    own = one.own
+    return Choice(tuple(own["techniques"].split("+")), own["template"], one.message, own["ladder"])
