@@ -11,8 +11,9 @@ loaded until everything is stored. Start-up is nobody's.
 
 Results: `attempts_per_s` (wall time), `ratio_vs_garak`, `ratio_vs_pyrit` (of wall times), and the same by processor time (`..._cpu`), which
 another process on the machine disturbs less. `overhead_at_200ms`: 64 at a time against a target that takes 200 ms, wall time over the ideal
-(attempts / 64 x 200 ms) minus one; where workers that only wait miss the ideal by more than BUSY themselves, the machine is busy and theirs is
-the measure (`overhead_basis` says which). A peer that cannot be installed leaves its key null, and `notes` says why.
+(attempts / 64 x 200 ms) minus one. Where workers that only wait miss the ideal by more than BUSY themselves, the machine is busy with other
+things and wall time measures those; then it is the processor time of an attempt over 200 ms (`overhead_basis` says which; all are told).
+A peer that cannot be installed leaves its key null, and `notes` says why.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ import campaign_peer
 
 HERE = Path(__file__).resolve().parent
 SLOW = {"seconds": 0.2, "concurrency": 64}
-BUSY = 0.003
+BUSY = 0.006
+"""Twice what the rounding of timers to milliseconds costs on an idle machine."""
 
 Row = dict[str, Any]
 
@@ -58,12 +60,8 @@ def side(name: str, python: Path | str, given: Row) -> Row:
             f"the side {name} was given {attempts} prompts, half of which are refused; it stored {row['stored']} and "
             f"judged {row['through']} as not refused"
         )
-    return {
-        **row,
-        "attempts": attempts,
-        "per_s": attempts / row["wall_seconds"],
-        "per_cpu_s": attempts / row["cpu_seconds"],
-    }
+    row["attempts"] = attempts
+    return row | {"per_s": attempts / row["wall_seconds"], "per_cpu_s": attempts / row["cpu_seconds"]}
 
 
 def middle(rows: list[Row], key: str) -> float:
@@ -73,15 +71,15 @@ def middle(rows: list[Row], key: str) -> float:
 def overhead(row: Row) -> Row:
     """What a campaign adds to the waiting for its target."""
     ideal = row["attempts"] / SLOW["concurrency"] * SLOW["seconds"]
-    over_ideal, over_bare = row["wall_seconds"] / ideal - 1, row["wall_seconds"] / row["bare_seconds"] - 1
+    over_ideal, cpu = row["wall_seconds"] / ideal - 1, row["cpu_seconds"] / row["attempts"]
     busy = row["bare_seconds"] / ideal - 1 > BUSY
     return {
-        "overhead_at_200ms": max(0.0, over_bare if busy else over_ideal),
-        "overhead_basis": "workers that only wait, on a busy machine" if busy else "the ideal",
+        "overhead_at_200ms": cpu / SLOW["seconds"] if busy else over_ideal,
+        "overhead_basis": "processor time, on a busy machine" if busy else "wall time over the ideal",
         "overhead_over_ideal": over_ideal,
-        "overhead_over_bare": over_bare,
+        "overhead_over_bare": row["wall_seconds"] / row["bare_seconds"] - 1,
         "bare_over_ideal": row["bare_seconds"] / ideal - 1,
-        "cpu_ms_per_attempt": row["cpu_seconds"] / row["attempts"] * 1e3,
+        "cpu_ms_per_attempt": cpu * 1e3,
     }
 
 
@@ -98,14 +96,12 @@ def compared(rounds: int, attempts: dict[str, int]) -> Row:
         for name, found in rows.items():
             found.append(side(name, pythons[name], {"attempts": attempts[name], "concurrency": 10}))
             print(f"round {number + 1}: {name} {found[-1]['per_s']:,.0f} a second", file=sys.stderr)
-    result: Row = {
-        "attempts_per_s": middle(rows["ours"], "per_s"),
-        "attempts_per_cpu_s": middle(rows["ours"], "per_cpu_s"),
-    }
+    ours = rows["ours"]
+    result: Row = {"attempts_per_s": middle(ours, "per_s"), "attempts_per_cpu_s": middle(ours, "per_cpu_s")}
     for peer in ("garak", "pyrit"):
         there = rows.get(peer)
         for key, of in (("", "per_s"), ("_cpu", "per_cpu_s")):
-            result[f"ratio_vs_{peer}{key}"] = middle(rows["ours"], of) / middle(there, of) if there else None
+            result[f"ratio_vs_{peer}{key}"] = middle(ours, of) / middle(there, of) if there else None
             result[f"{peer}_{of}"] = middle(there, of) if there else None
     return {**result, "rounds": rows, "notes": notes}
 
