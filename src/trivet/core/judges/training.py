@@ -7,7 +7,7 @@ of one half is one for labels as frequent as each other. Convex and started from
 Answers to harmless requests (`plain`) are in as complying ones, with a fraction of the weight, as nobody labelled them.
 
 Where a reply that gives a part ends and full compliance begins is cut between the rows labelled `partial` and those
-labelled `complied`, on scores of a judge that had not seen their source.
+labelled `complied` of the sources that know both, on scores of a judge that had not seen them.
 """
 
 from __future__ import annotations
@@ -146,7 +146,9 @@ def taught(
             agreement(source, "unseen", truth, unseen, unseen >= 0.5, ReplyClassifier.name),
             agreement(source, "in domain", truth, seen, seen >= 0.5, ReplyClassifier.name),
         ]
-        partial += [(score, rows[i].part) for i, score, yes in zip(mine.tolist(), unseen, truth, strict=True) if yes]
+        parts = [rows[i].part for i in mine.tolist()]
+        if any(parts):  # a source without the label has called partial replies something else
+            partial += [(score, part) for score, part, yes in zip(unseen, parts, truth, strict=True) if yes]
         say(f"{source}: kappa {found[-2].kappa:.3f} unseen, {found[-1].kappa:.3f} in domain")
     cuts = Cuts(full=full_from(partial))
     bare = fitted(table, np.ones(len(rows), bool)).with_cuts(cuts)
