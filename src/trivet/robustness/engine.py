@@ -1,10 +1,9 @@
 """One event loop that carries a plan out: talks with the target, verdicts, records, and the count of all of it.
 
-A target that can batch (it has `replies`) is asked in fixed chunks of the plan, in step and in order, each chunk stored
-in one transaction: with greedy sampling the result is then the same whether or not the campaign was interrupted. Any
-other target is asked by workers, dialogues by workers of their own beside those of single questions, so that a long talk
-or a slow attacker model holds nobody up; the limiter sees to it that no more than `concurrency` calls are in flight. Talks go
-to the judge as they end (judging.py), and verdicts to the writer (writer.py).
+A target that can batch (it has `replies`) is asked in chunks (chunks.py). Any other is asked by workers, dialogues by workers of
+their own beside those of single questions, so that a long talk or a slow attacker model holds nobody up; the limiter sees
+to it that no more than `concurrency` calls are in flight. Talks go to the judge as they end (judging.py), and verdicts to the
+writer (writer.py).
 
 Whoever stops the campaign early, a dead target or a spent budget, lets the judge and the writer finish what there is.
 """
@@ -13,10 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from math import inf
 from typing import Any
 
@@ -28,13 +26,14 @@ from trivet.core.protocols import Judge, Model
 from trivet.core.verdicts import Verdict
 from trivet.robustness.attacks.shape import Script
 from trivet.robustness.budget import ErrorBudget, estimate_of
+from trivet.robustness.chunks import in_chunks
 from trivet.robustness.journal import Journal, NoJournal
 from trivet.robustness.judging import Judging, Talk
 from trivet.robustness.limiter import Limiter
-from trivet.robustness.lockstep import Lockstep
 from trivet.robustness.pace import Pace
 from trivet.robustness.plan import Job, error_id
 from trivet.robustness.progress import Meter, Status, cost
+from trivet.robustness.tasks import together
 from trivet.robustness.voice import Line, Voice
 from trivet.robustness.writer import Sink, Writer
 
@@ -105,7 +104,7 @@ class Engine:
         """Does all of them that are not done. TargetError where the target, or the judge, is given up."""
         async with self.watched():
             if callable(getattr(self.target, "replies", None)):
-                await self._in_chunks(jobs)
+                await in_chunks(self, jobs)
             else:
                 await self._at_once({id: job for id, job in jobs.items() if id not in self.results})
 
@@ -201,61 +200,22 @@ class Engine:
         for id, job in queue:
             if self.given_up or self.over_budget():
                 return
-            voice = self._talking[task] = Voice(id, self.line, self._sampling(job))
-            talk = await self._talk(id, job, voice, timeout)
+            voice = self._talking[task] = Voice(id, self.line, self.sampling_of(job))
+            talk = await self.talk(id, job, voice, timeout)
             voice.until = inf
             judging.put(talk)
             if self.given_up:
                 return
-            self._note(talk)
+            self.note(talk)
             if judging.full:
                 await judging.room()
             elif clock() - self._began > SLICE:
                 await asyncio.sleep(0)
                 self._began = clock()
 
-    # Chunks
-
-    async def _in_chunks(self, jobs: dict[str, Job]) -> None:
-        """Chunk after chunk of the whole plan, families together so that dialogues share their rounds."""
-        families = {family: n for n, family in enumerate(dict.fromkeys(job.family for job in jobs.values()))}
-        order = sorted(jobs.items(), key=lambda item: (item[1].seed, families[item[1].family]))
-        for _, group in groupby(order, key=lambda item: item[1].seed):
-            alike = list(group)
-            for start in range(0, len(alike), self.pace.chunk):
-                chunk = [item for item in alike[start : start + self.pace.chunk] if item[0] not in self.results]
-                if chunk and self.over_budget():
-                    return
-                if chunk:
-                    await self._chunk(chunk)
-
-    async def _chunk(self, chunk: list[tuple[str, Job]]) -> None:
-        """All of them in step, judged, and stored in one transaction."""
-        step = Lockstep(self.target, [id for id, _ in chunk], self._sampling(chunk[0][1]), self.journal)
-
-        async def member(number: int, id: str, job: Job) -> Talk:
-            voice = Voice(id, self.line, step.sampling, lambda conversation: step.ask(number, conversation))
-            try:
-                return await self._talk(id, job, voice, inf)
-            finally:
-                step.leave()
-
-        *talks, _ = await together(*(member(n, id, job) for n, (id, job) in enumerate(chunk)), step.serve())
-        found: dict[str, Verdict] = {}
-        judging = Judging(self.judge, lambda talk, verdict: found.update({talk.id: verdict}), self.pace.concurrency)
-        for talk in talks:
-            judging.put(talk)
-        judging.finish()
-        await together(*(judging.work() for _ in range(judging.workers)))
-        records = [self._record(talk, found[talk.id]) for talk in talks]
-        self.writer.put_all(records)
-        for talk, record in zip(talks, records, strict=True):
-            self._account(talk, record)
-            self._note(talk)
-
     # One job
 
-    async def _talk(self, id: str, job: Job, voice: Voice, seconds: float) -> Talk:
+    async def talk(self, id: str, job: Job, voice: Voice, seconds: float) -> Talk:
         """Carries a job out. The verdict is there where that already settles it."""
         began = time.perf_counter()
         voice.until = began + seconds
@@ -287,11 +247,11 @@ class Engine:
                     task.cancel()
 
     def _judged(self, talk: Talk, verdict: Verdict) -> None:
-        record = self._record(talk, verdict)
+        record = self.record(talk, verdict)
         self.writer.put(record)
-        self._account(talk, record)
+        self.account(talk, record)
 
-    def _record(self, talk: Talk, verdict: Verdict) -> Attempt:
+    def record(self, talk: Talk, verdict: Verdict) -> Attempt:
         job, voice, task = talk.job, talk.voice, talk.job.task
         goal = isinstance(task, Goal)
         return Attempt(
@@ -333,7 +293,7 @@ class Engine:
         if self.progress:
             self._tell()
 
-    def _account(self, talk: Talk, record: Attempt) -> None:
+    def account(self, talk: Talk, record: Attempt) -> None:
         """Counts a record, and ends the campaign where the judge fails too often."""
         self._count(talk.id, record)
         if talk.verdict is None:
@@ -342,7 +302,7 @@ class Engine:
             else:
                 self.judge_budget.succeeded()
 
-    def _note(self, talk: Talk) -> None:
+    def note(self, talk: Talk) -> None:
         """Counts a talk, and ends the campaign where the target fails too often."""
         if talk.verdict is None or talk.verdict.label != "error":
             self.budget.succeeded()
@@ -359,7 +319,7 @@ class Engine:
         self.stopped = self.stopped or self.line.spent.over(self.pace.budget, self.pace.prices)
         return bool(self.stopped)
 
-    def _sampling(self, job: Job) -> Sampling:
+    def sampling_of(self, job: Job) -> Sampling:
         """The campaign's sampling; another draw of it for another sample of the same attack."""
         sampling = self.pace.sampling
         return replace(sampling, seed=(sampling.seed or 0) + job.seed) if job.seed else sampling
@@ -379,20 +339,3 @@ def _is_dialogue(job: Job) -> bool:
     """Whether it may take more than one call: anything but one question put once."""
     how = job.attack.how if job.attack else None
     return how is not None and not (isinstance(how, Script) and len(how.turns) == 1)
-
-
-async def together(*coroutines: Coroutine[Any, Any, Any]) -> list[Any]:
-    """The results of all, in order; the first exception cancels the rest and is raised as it is, not in a group."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    if not tasks:
-        return []
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        if not task.cancelled() and (failure := task.exception()):
-            raise failure
-    return [task.result() for task in tasks]

@@ -16,6 +16,7 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import NamedTuple
 
 from trivet.core.errors import TargetError
@@ -64,10 +65,20 @@ class Judging:
         card = getattr(judge, "card", None)
         self._cached = bool(getattr(judge, "digest", "") or getattr(card, "digest", ""))
         self._known: dict[_Key, Verdict] = {}
+        self._begin()
+
+    def _begin(self) -> None:
         self._talks: deque[Talk] = deque()
         self._idle: list[asyncio.Future[None]] = []
         self._room = asyncio.Event()
         self._finished = self._broken = False
+
+    def group(self, deliver: Callable[[Talk, Verdict], None]) -> Judging:
+        """The same judge with the same memory for a group of its own."""
+        other = copy(self)
+        other.deliver = deliver
+        other._begin()
+        return other
 
     @property
     def full(self) -> bool:
