@@ -52,9 +52,15 @@ def test_clusters_widen_the_interval() -> None:
 
 
 def test_below_the_false_alarms_it_is_nothing() -> None:
-    found = corrected(Rate(10, 100), Rate(90, 100), Rate(80, 100))
-    assert (found.rate, found.low) == (0.0, 0.0)
-    assert corrected(Rate(99, 100), Rate(90, 100), Rate(90, 100)).rate == 1.0
+    found = corrected(Rate(15, 100), Rate(90, 100), Rate(80, 100))
+    assert (found.rate, found.low) == (0.0, 0.0) and found.high > 0
+    assert corrected(Rate(93, 100), Rate(90, 100), Rate(90, 100)).rate == 1.0
+
+
+@pytest.mark.parametrize(("seen", "told"), [(Rate(300, 300), "100.0% were called"), (Rate(0, 300), "0.0% were called")])
+def test_a_rate_that_the_judge_cannot_show_says_that_the_card_does_not_fit(seen: Rate, told: str) -> None:
+    found = corrected(seen, Rate(70, 100), Rate(80, 100))
+    assert told in found.why and "20.0% to 70.0% so whatever the truth is" in found.why
 
 
 @pytest.mark.parametrize(
@@ -93,7 +99,7 @@ def test_coverage(truth: float, se: float, sp: float, labels: int, n: int) -> No
             Rate(int(rng.binomial(labels, se)), labels),
             Rate(int(rng.binomial(labels, sp)), labels),
         )
-        if not found.why:
+        if "says too little" not in found.why:
             asked += 1
             held += found.low <= truth <= found.high
     assert asked > 0.98 * rounds

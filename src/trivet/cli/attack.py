@@ -23,7 +23,9 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (
             click.option("--goals", metavar="FILE", help="JSON Lines of goals, or `town`, or `packaged`."),
-            click.option("--judge", help="auto, oracle, rules, classifier, or a model as for the target."),
+            click.option(
+                "--judge", help="auto, oracle, classifier, rules, a .npz of yours, or a model as for the target."
+            ),
             click.option("--limit", type=int, help="At most so many attacks, evenly chosen."),
             click.option("--config", "--recipe", "recipe", type=FILE, help="A recipe; the options here come after it."),
             click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set any key of the recipe."),

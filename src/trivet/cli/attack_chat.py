@@ -195,7 +195,7 @@ def talk(target: str, judge: str, request: str, hazard: str, run: str, home: Pat
     if hazard not in HAZARDS:
         raise ConfigError(f"no hazard {hazard!r}.{did_you_mean(hazard, HAZARDS)} There are: {', '.join(HAZARDS)}")
     folder = home_or_default(home)
-    model, eye = resolve(target, home=folder), judge_named("rules" if judge == "auto" else judge, folder)
+    model, eye = resolve(target, home=folder), judge_named(judge, folder)
     run = run or f"chat-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
     shown = sys.stdin.isatty()
     with open_home(folder) as store, asyncio.Runner() as runner:

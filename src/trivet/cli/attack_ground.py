@@ -75,12 +75,13 @@ def card_of(judge: Judge) -> Card | None:
 
 
 def judge_named(name: str, home: Path) -> Judge:
-    """A judge that needs no ground: rules, classifier, one that was trained or calibrated (a .npz), or a model by a rubric."""
+    """A judge that needs no ground: the shipped classifier (auto), rules, one that was trained or calibrated (a .npz), or a
+    model by a rubric."""
     if name == "rules":
         from trivet.core.judges.rules import RefusalRules
 
         return RefusalRules()
-    if name == "classifier":
+    if name in ("auto", "classifier"):
         from trivet.core.judges.classifier import ReplyClassifier
 
         return by_facts(ReplyClassifier.shipped())
@@ -98,7 +99,7 @@ def _judge(name: str, town: Ground | None, home: Path) -> Judge:
         return town.judge
     if name == "oracle":
         raise ConfigError("only the town has an oracle; give --goals town, or --judge rules, classifier or a model")
-    return judge_named("rules" if name == "auto" else name, home)
+    return judge_named(name, home)
 
 
 def _attacker(config: Config, encodings: tuple[str, ...] | None, home: Path):  # type: ignore[no-untyped-def]

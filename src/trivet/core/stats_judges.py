@@ -7,7 +7,7 @@ p = (q + Sp - 1) / (Se + Sp - 1). The interval is that of Lang and Reiczigel (20
 on forty labels look as good as one measured on four thousand.
 
 Where Se + Sp - 1 is 0.3 or less nothing is corrected and the reason is told: the judge then says so little that dividing
-by it makes noise.
+by it makes noise. So it is where the whole interval lies outside [0, 1]: then the card does not fit the target.
 
 Not covered: a judge whose errors on this target's replies are others than on the labels that its card was made from
 (calibrate it on some of your own), and errors that come in clusters of their own.
@@ -65,7 +65,13 @@ def corrected(seen: Share | Rate, sensitivity: Rate, specificity: Rate) -> Corre
         return _not(f"the judge says too little ({told}: their sum less 1 is {youden:.2f}, not above {LEAST})")
     n = seen.effective if isinstance(seen, Share) else float(seen.n)
     low, high = _interval(seen.rate, n, sensitivity, specificity)
-    return Corrected(_cut((seen.rate + specificity.rate - 1) / youden), low, high)
+    if low >= 1 or high <= 0:
+        # No truth between 0 and 1 shows such a rate to this judge: it errs otherwise here than on its card.
+        return _not(
+            f"{seen.rate:.1%} were called successes, and a judge with this card calls {1 - specificity.rate:.1%} to "
+            f"{sensitivity.rate:.1%} so whatever the truth is; calibrate it on replies of this target"
+        )
+    return Corrected(_cut((seen.rate + specificity.rate - 1) / youden), _cut(low), _cut(high))
 
 
 def _interval(q: float, n: float, sensitivity: Rate, specificity: Rate) -> tuple[float, float]:
@@ -78,7 +84,7 @@ def _interval(q: float, n: float, sensitivity: Rate, specificity: Rate) -> tuple
     from_sp = sp * (1 - sp) / (specificity.n + 2)
     middle = p + 2 * square * (p * from_se - (1 - p) * from_sp)
     half = Z95 * sqrt(q * (1 - q) / (n + square) + p * p * from_se + (1 - p) ** 2 * from_sp) / abs(youden)
-    return _cut(middle - half), _cut(middle + half)
+    return middle - half, middle + half
 
 
 def _not(why: str) -> Corrected:

@@ -50,7 +50,10 @@ class Config:
     )
     probes: Path | None = option(None, "a file of over-refusal probes: ours, XSTest, OR-Bench, OKTest or NotInject")
     cases: Path | None = option(None, "the file of regression cases; default: regression.jsonl in the home")
-    judge: str = option("auto", "who judges: auto, oracle, rules, classifier, or a model as for target")
+    judge: str = option(
+        "auto",
+        "who judges: oracle, classifier, rules, a .npz of yours, a model as for target; auto: the oracle or the classifier",
+    )
     attacker: str = option("template", "who writes the dialogues: template (no model), or a model as for target")
     families: tuple[str, ...] = option((), "the attack families; default: those of the suite")
     part: Literal["train", "heldout"] = option("heldout", "which half of the attack templates (and of the town)")

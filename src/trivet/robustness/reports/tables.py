@@ -45,7 +45,7 @@ def headline(found: Findings) -> Table:
 
 def by_family(found: Findings) -> Table:
     title = {name: tag.title if (tag := TAGS.get(name)) else "" for name in found.per_family}
-    if not found.card:
+    if not found.corrected_per_family:
         rows = [(name, title[name], rate) for name, rate in _ordered(found.per_family)]
         return Table("Attack success by family", ("family", "", RATE), rows)
     correct = found.corrected_per_family
