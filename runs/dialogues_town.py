@@ -1,13 +1,14 @@
 """Dialogues on the town at equal budgets: how often they win, and what it costs, with an attacker that needs no model.
 
-    .venv/bin/python runs/dialogues_town.py [--goals 60] [--queries 8] [--target SPEC ...] [--judge gold|eye] [--json FILE]
+    .venv/bin/python runs/dialogues_town.py [--goals 60] [--queries 8] [--target SPEC ...] [--judge gold|eye|classifier] [--json FILE]
 
 Crescendo, PAIR, TAP and the GOAT-like attacker, each led by the template attacker, beside `one by one`: the same templates
 drawn one after another without looking at what came of them (PAIR with streams of one message), and PAIR and TAP once more
 with an attacker that learns from goal to goal. Held-out templates on
 held-out goals; a gold judge reports. Targets: `town:helpful`, which refuses almost nothing, and `plain-taught`, made here in
 about a minute from it, which was taught to refuse the plain request and nothing else. `--judge` is who steers the searches:
-the oracle, or the eye of a product, which takes whatever is no refusal for a success and so stops too early.
+the oracle; the eye of a product, which takes whatever is no refusal for a success and so stops too early; or the shipped
+classifier of replies.
 `p` is McNemar's exact test against `one by one` on the same goals. About three minutes of one core.
 """
 
@@ -25,6 +26,7 @@ from statistics import fmean
 from trivet.alignment import sft
 from trivet.core.events import Attempt
 from trivet.core.hazards import Goal
+from trivet.core.judges.classifier import ReplyClassifier
 from trivet.core.judges.rules import RefusalRules
 from trivet.core.lessons import Demonstration
 from trivet.core.messages import Conversation, Sampling
@@ -47,7 +49,11 @@ PACE = Pace(Sampling(max_tokens=64), errors_in_a_row=10_000, error_share=1.0)
 TAUGHT = "plain-taught"
 LEARNING = {"pair, learning": "pair", "tap, learning": "tap"}
 """With an attacker that also takes what it has learnt from one goal to the next."""
-JUDGES: dict[str, Judge] = {"gold": GoldJudge(), "eye": Blindfolded(RefusalRules())}
+JUDGES: dict[str, Judge] = {
+    "gold": GoldJudge(),
+    "eye": Blindfolded(RefusalRules()),
+    "classifier": Blindfolded(ReplyClassifier.shipped()),
+}
 
 
 def plain_taught(out: Path, *, seed: int = 0) -> str:
