@@ -90,6 +90,20 @@ def test_power_by_hand() -> None:
         assert power(100, rise) == pytest.approx(binom.sf(5, 100, rise), abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("n", "rise", "fall", "alpha"),
+    [(40, 0.2, 0.05, 0.05), (17, 0.5, 0.3, 0.01), (60, 0.1, 0.02, 0.0005), (45, 0.7, 0.05, 1e-6)],
+)
+def test_power_counted_out(n: int, rise: float, fall: float, alpha: float) -> None:
+    """Over every number of changed pairs and of rises among them."""
+    whole = 0.0
+    for d in range(n + 1):
+        for c in range(d + 1):
+            if c > d - c and binomtest(c, d).pvalue <= alpha:
+                whole += binom.pmf(d, n, rise + fall) * binom.pmf(c, d, rise / (rise + fall))
+    assert power(n, rise, fall, alpha) == pytest.approx(whole, abs=1e-9)
+
+
 def test_power_by_simulation() -> None:
     rng, n, rise, fall = np.random.default_rng(9), 120, 0.16, 0.05
     found = [
