@@ -62,7 +62,7 @@ class Ladder:
 class Defence:
     """How the target learns from a round: DPO from the version before, on every success found so far."""
 
-    most: int = option(900, "most pairs in all; successes of old rounds are kept and thinned evenly")
+    most: int = option(480, "most pairs in all; successes of old rounds are kept and thinned evenly")
     harmless_share: float = option(0.6, "share of pairs that teach to go on answering")
     framed_share: float = option(0.6, "of those, how many stand in the wording of an attack that worked")
     probes: int = option(400, "harmless requests of the train part that the target is asked, half of them look-alikes")
