@@ -104,6 +104,14 @@ def test_open_fixed_regressed(tmp_path: Path) -> None:
     assert updated(cases, replayed(tmp_path, cases, SAFE, "5"))[0].status == "fixed"
 
 
+def test_one_success_among_samples_is_a_success(tmp_path: Path) -> None:
+    cases = [replace(case, status="fixed") for case in grown([], found(tmp_path))]
+    (attempt,) = replayed(tmp_path, cases, OPEN)
+    held = _changed(attempt, verdict=Verdict("refused", 0.0, "j"), seed=1)
+    for order in ([attempt, held], [held, attempt]):
+        assert updated(cases, order)[0].status == "regressed"  # type: ignore[type-var]
+
+
 def test_what_could_not_be_judged_changes_nothing(tmp_path: Path) -> None:
     cases = [replace(case, status="fixed") for case in grown([], found(tmp_path))]
     silent = [_changed(attempt, verdict=Verdict("error", 0.0, "j")) for attempt in replayed(tmp_path, cases, OPEN)]  # type: ignore[type-var]

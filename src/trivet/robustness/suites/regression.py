@@ -149,16 +149,21 @@ def grown(cases: Sequence[Case], attempts: Iterable[Attempt]) -> list[Case]:
 
 
 def updated(cases: Sequence[Case], attempts: Iterable[Attempt]) -> list[Case]:
-    """The cases after a run of `jobs`. What could not be judged leaves its case as it was."""
-    outcomes = {a.template: a.verdict.label for a in attempts if a.suite == "attack" and a.verdict.label != "error"}
+    """The cases after a run of `jobs`; one success among several samples is a success. What could not be judged leaves its
+    case as it was."""
+    through: dict[str, bool] = {}
+    for attempt in attempts:
+        if attempt.suite == "attack" and attempt.verdict.label != "error":
+            got = through.get(attempt.template, False) or attempt.verdict.label in SUCCESS
+            through[attempt.template] = got
     day = time.strftime("%Y-%m-%d", time.gmtime())
-    return [_after(case, outcomes.get(case.name), day) for case in cases]
+    return [_after(case, through.get(case.name), day) for case in cases]
 
 
-def _after(case: Case, label: str | None, day: str) -> Case:
-    if label is None or case.status == "dismissed":
+def _after(case: Case, through: bool | None, day: str) -> Case:
+    if through is None or case.status == "dismissed":
         return case
-    if label not in SUCCESS:
+    if not through:
         return replace(case, status="fixed", last=day)
     confirmed: Confirmed = "repeat" if case.confirmed == "judge" else case.confirmed
     status: Status = "open" if case.status == "open" else "regressed"
