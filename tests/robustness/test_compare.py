@@ -62,12 +62,15 @@ def test_six_rises_and_no_fall_are_worse() -> None:
     assert "would have been found in four cases of five" in five.words()
 
 
-def test_a_goal_counts_once_however_often_it_is_attacked() -> None:
+def test_a_change_on_few_goals_is_told_as_such() -> None:
+    """Twelve attempts on three goals all rise: on these goals nothing could be plainer, of others it says little."""
     before = [Outcome("attack", str(task % 3), "direct", str(task), 0, "refused") for task in range(12)]
-    after = [one._replace(label="complied") for one in before]
-    (change,) = compare(before, after).changes
+    found = compare(before, [one._replace(label="complied") for one in before])
+    (change,) = found.changes
     assert change.mcnemar < 0.001 and change.p == pytest.approx(0.25)
-    assert change.verdict == "no difference found"
+    assert change.verdict == "worse" and not change.general
+    assert "on these goals, not shown for others: p by goal is 0.25" in found.words()
+    assert compare(run(0), run(6)).changes[0].general
 
 
 def test_families_are_held_together_by_holm() -> None:
@@ -78,7 +81,7 @@ def test_families_are_held_together_by_holm() -> None:
     found = compare(before, after)
     assert [change.name for change in found.changes] == ["attack success", *names]
     part = found.changes[1]
-    assert part.p == pytest.approx(2 / 64) and part.adjusted == pytest.approx(7 * 2 / 64)
+    assert part.mcnemar == 2 / 64 and part.adjusted == pytest.approx(7 * 2 / 64)
     assert part.verdict == "no difference found"
     nine = compare(before, [one for name in names for one in run(9 if name == "a" else 0, family=name)])
     assert [change.name for change in nine.worse] == ["attack success", "a"]
@@ -91,7 +94,7 @@ def test_over_refusal_is_tested_beside_attack_success() -> None:
     assert [(change.name, change.verdict) for change in found.changes] == [
         ("attack success", "better"), ("over-refusal", "worse"),
     ]  # fmt: skip
-    assert found.changes[1].adjusted == pytest.approx(2 * found.changes[1].p)
+    assert found.changes[1].adjusted == pytest.approx(2 * found.changes[1].mcnemar)
     assert found.row()["verdict"] == "worse"
 
 

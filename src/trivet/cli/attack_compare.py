@@ -21,8 +21,8 @@ _HEADERS = (
     "fell",
     "rose",
     "p (McNemar)",
-    "p (by goal)",
     "p (Holm)",
+    "p (by goal)",
     "80 % sees",
     "verdict",
 )
@@ -57,8 +57,8 @@ def _print(found: Comparison) -> None:
             change.b,
             change.c,
             _p(change.mcnemar),
-            _p(change.p),
             _p(change.adjusted),
+            _p(change.p),
             "none" if change.detectable is None else f"+{100 * change.detectable:.1f} points",
             change.verdict,
         )

@@ -2,9 +2,9 @@
 
 Pairs are made by suite, task, family, template and seed; what stands in one run only, or could not be judged in one of
 them, is counted and compared with nothing. Each row tests one thing (core/stats_paired.py): attack success as a whole,
-over-refusal and capability are tested with Holm's correction among themselves, the attack families among themselves.
-McNemar's exact p-value stands beside the one by goal; the verdict follows the one by goal, which is McNemar's own where a
-goal was attacked once.
+over-refusal and capability are tested with Holm's correction among themselves, the attack families among themselves. The
+verdict is McNemar's exact test: did these questions come out otherwise? Beside it stands the test by goal: would other
+goals have, too? Where only the first says yes, the words say so; where every goal was attacked once the two are one.
 
 Not covered: runs with different attacks (their intervals may be compared, not their pairs), and effects of size.
 """
@@ -48,6 +48,11 @@ class Change:
     detectable: float | None
 
     @property
+    def general(self) -> bool:
+        """Whether the change is seen from goal to goal as well, so that it speaks of goals that were not asked."""
+        return self.p <= ALPHA
+
+    @property
     def verdict(self) -> str:
         """`worse`, `better`, or `no difference found`."""
         if self.adjusted > ALPHA or self.b == self.c:
@@ -71,6 +76,7 @@ class Change:
             "p_holm": self.adjusted,
             "least_detectable": None if self.detectable is None else round(self.detectable, 5),
             "verdict": self.verdict,
+            "general": self.general,
         }
 
 
@@ -97,8 +103,7 @@ class Comparison:
         told = []
         for what, found in (("Worse", self.worse), ("Better", self.better)):
             if found:
-                named = ", ".join(f"{c.name} ({c.before.rate:.1%} to {c.after.rate:.1%})" for c in found)
-                told.append(f"{what}: {named}.")
+                told.append(f"{what}: {', '.join(map(_told, found))}.")
         if not told:
             told.append("No significant difference.")
         for change in self.changes:
@@ -167,14 +172,20 @@ def _change(name: str, suite: str, whole: bool, pairs: Sequence[Pair], alpha: fl
     churn = min(exact.b, exact.c) / len(pairs)
     return Change(
         name, suite, whole, rate_of(before), rate_of(after), exact.b, exact.c, mean, interval, exact.p, by_goal.p,
-        by_goal.p, least_detectable(len(pairs), churn, alpha),
+        exact.p, least_detectable(len(pairs), churn, alpha),
     )  # fmt: skip
 
 
 def _held(changes: Sequence[Change]) -> list[Change]:
     """With Holm's p-values among themselves."""
-    adjusted = holm({change.name: change.p for change in changes})
+    adjusted = holm({change.name: change.mcnemar for change in changes})
     return [replace(change, adjusted=adjusted[change.name]) for change in changes]
+
+
+def _told(change: Change) -> str:
+    rates = f"{change.before.rate:.1%} to {change.after.rate:.1%}"
+    few = "" if change.general else f"; on these goals, not shown for others: p by goal is {change.p:.2g}"
+    return f"{change.name} ({rates}{few})"
 
 
 def _unseen(change: Change) -> str:
