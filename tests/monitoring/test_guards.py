@@ -14,8 +14,8 @@ import pytest
 
 from trivet.core.errors import ConfigError, DataError
 from trivet.core.messages import Conversation
-from trivet.monitoring.guards.classifier import ClassifierGuard, LightClassifier, train, windows
 from trivet.core.ngrams import buckets
+from trivet.monitoring.guards.classifier import ClassifierGuard, LightClassifier, train, windows
 
 # Classifier
 

@@ -78,11 +78,10 @@ def test_several_samples_are_drawn_with_seeds_of_their_own_and_resume(store: Sto
             return Message("assistant", f"Sure, number {sampling.seed}.")
 
     pace = Pace(Sampling(temperature=0.8, seed=7))
-    run = (
-        lambda seeds: asyncio.run(  # noqa: E731
-            campaign.run(GOALS[:3], DIRECT, Drawing(), JUDGE, store, run="r", pace=pace, seeds=seeds)
-        )
-    )
+
+    def run(seeds: int) -> list[Attempt]:
+        return asyncio.run(campaign.run(GOALS[:3], DIRECT, Drawing(), JUDGE, store, run="r", pace=pace, seeds=seeds))
+
     done = run(3)
     assert [attempt.seed for attempt in done] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert drawn == {(goal.request, seed): 1 for goal in GOALS[:3] for seed in (7, 8, 9)}

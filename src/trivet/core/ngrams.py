@@ -45,7 +45,8 @@ def _mixed(hashes: np.ndarray) -> np.ndarray:
     hashes = hashes * np.uint64(0xFF51AFD7ED558CCD)
     hashes = hashes ^ (hashes >> np.uint64(33))
     hashes = hashes * np.uint64(0xC4CEB9FE1A85EC53)
-    return hashes ^ (hashes >> np.uint64(33))
+    mixed: np.ndarray = hashes ^ (hashes >> np.uint64(33))
+    return mixed
 
 
 def buckets(text: str, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +67,8 @@ def buckets_of(texts: Sequence[str], size: int) -> tuple[np.ndarray, np.ndarray,
         np.cumsum((codes + np.uint64(1)) * powers[: len(codes)], out=sums[1:])
 
         def hashed(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-            return (sums[ends] - sums[starts]) * inverses[starts]
+            found: np.ndarray = (sums[ends] - sums[starts]) * inverses[starts]
+            return found
 
         # A text begins and ends with a blank, so a word lies in one text; pairs and grams may reach into the next.
         starts, ends = _words(codes)
