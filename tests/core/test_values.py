@@ -23,7 +23,7 @@ from trivet.core.events import (
 )
 from trivet.core.hazards import HAZARDS, Goal, Probe
 from trivet.core.lessons import Demonstration, Feedback, Lesson, Origin, Preference, lesson_digest
-from trivet.core.messages import Conversation, Message, digest_of, text_of
+from trivet.core.messages import Conversation, Message, digest_of, digest_of_texts, text_of
 from trivet.core.models.scripted import Scripted
 from trivet.core.protocols import Model
 from trivet.core.verdicts import Decision, Span, Verdict
@@ -153,3 +153,8 @@ def test_did_you_mean() -> None:
 
 def test_protocol_is_structural() -> None:
     assert isinstance(Scripted("x"), Model)
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["goal", 'a "b"\\\n\t\x00\x1f\x7f', "é ツ 😀", "\u2028"]])
+def test_texts_have_the_digest_of_their_list(texts: list[str]) -> None:
+    assert digest_of_texts(texts) == digest_of(texts)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from trivet.core.messages import digest_of
+from trivet.core.messages import digest_of_texts
 
 ProbeKind = Literal["benign", "lookalike"]
 
@@ -93,4 +93,4 @@ class Probe:
 @lru_cache(maxsize=1 << 16)
 def _id(*content: str) -> str:
     """Kept, because whoever asks for an id asks again: the wording of an attack, its record, its figures."""
-    return digest_of(content)
+    return digest_of_texts(content)

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from json.encoder import encode_basestring as quoted
 from typing import Any, Literal, get_args
 
 from trivet.core.errors import DataError
@@ -108,6 +109,11 @@ def text_of(content: Any) -> str:
 def digest_of(value: Any) -> str:
     """A stable 128-bit content hash of anything JSON can hold, as 32 hexadecimal digits."""
     return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()[:32]
+
+
+def digest_of_texts(texts: Iterable[str]) -> str:
+    """`digest_of` a list of texts, in half the time."""
+    return hashlib.sha256(f"[{','.join(map(quoted, texts))}]".encode()).hexdigest()[:32]
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -210,8 +210,8 @@ class Engine:
             if judging.full:
                 await judging.room()
             elif clock() - self._began > SLICE:
+                self._began = clock()  # before: the others need not give way too
                 await asyncio.sleep(0)
-                self._began = clock()
 
     # One job
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -30,6 +31,9 @@ from trivet.robustness.voice import Voice
 BATCH = 256
 BACKLOG = 512
 """Talks that may wait for the judge."""
+
+SLICE = 0.0002
+"""Seconds after which a judge that never waits lets those go on who ask: the target should not wait for a verdict."""
 
 REMEMBERED = 50_000
 """Verdicts that are kept for equal replies."""
@@ -104,12 +108,16 @@ class Judging:
     async def work(self) -> None:
         """Judges until `finish`. `workers` of these run at once."""
         while not self._broken:
+            began = time.perf_counter()
             while self._talks and not self._broken:
                 try:
                     await (self._batch() if self._many else self._one())
                 except BaseException:
                     self._broken = True
                     raise
+                if time.perf_counter() - began > SLICE:
+                    await asyncio.sleep(0)
+                    began = time.perf_counter()
             if self._finished:
                 return
             come = asyncio.get_running_loop().create_future()
