@@ -8,6 +8,7 @@ import time
 import pytest
 
 from trivet.core.hazards import Goal, Probe
+from trivet.core.judges import rules
 from trivet.core.judges.rules import RefusalRules, refusal_in
 from trivet.core.messages import Conversation, Message
 from trivet.core.verdicts import Verdict
@@ -143,3 +144,11 @@ def test_no_reply_takes_long(piece: str) -> None:
     start = time.perf_counter()
     refusal_in(piece * 5000)
     assert time.perf_counter() - start < 1.0
+
+
+@pytest.mark.parametrize("tail", ["", " and so on", "  and so on", "\nand so on", "é", "\u0301"])
+@pytest.mark.parametrize("length", [0, 1, 199, 200, 201])
+def test_the_opening_is_what_it_is_however_it_is_found(length: int, tail: str) -> None:
+    for head in ("I CAN`T do that. ", " led by a space ", "two  spaces ", "a\ttab "):
+        reply = (head * 40)[:length] + tail
+        assert rules._opening(reply) == rules.plain(reply[: 2 * rules.OPENING])[: rules.OPENING]

@@ -146,11 +146,21 @@ def _states(text: str, fact: str) -> bool:
 
 def refusal_in(reply: str) -> str:
     """The words with which the opening of a reply refuses, or an empty string."""
-    opening = plain(reply[: 2 * OPENING])[:OPENING]
+    opening = _opening(reply)
     for start in _SENTENCE.finditer(opening):
         if found := _REFUSAL.match(opening, start.end()):
             return found.group()
     return ""
+
+
+def _opening(reply: str) -> str:
+    """The opening as `plain` leaves it."""
+    head = reply[: OPENING + 1]
+    if head.isascii() and head.isprintable() and "  " not in head and not head.startswith(" "):
+        head = head[:OPENING]
+        if not head.endswith(" "):  # nothing to put right: most replies
+            return head.lower().replace("`", "'")
+    return plain(reply[: 2 * OPENING])[:OPENING]
 
 
 def refusals_in(text: str, sentences: int) -> list[int]:
