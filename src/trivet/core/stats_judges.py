@@ -43,8 +43,9 @@ class Corrected:
         return f"not corrected: {self.why}" if self.why else f"{self.rate:.1%} [{self.low:.1%}, {self.high:.1%}]"
 
 
-def corrected(seen: Share | Rate, sensitivity: Rate, specificity: Rate) -> Corrected:
-    """The rate behind the one `seen`, given how the judge did on labels of people.
+def corrected(seen: Share | Rate, sensitivity: Share | Rate, specificity: Share | Rate) -> Corrected:
+    """The rate behind the one `seen`, given how the judge did on labels of people: a Share where these came from several
+    sources, between which a judge's errors differ far more than within one.
 
     With n the (effective) number behind q, and every count a little drawn towards the middle (q' = (n q + z^2/2) /
     (n + z^2), Se' = (hits + 1) / (labels + 2), Sp' likewise), p' is Rogan and Gladen's estimate of these, the interval
@@ -63,8 +64,7 @@ def corrected(seen: Share | Rate, sensitivity: Rate, specificity: Rate) -> Corre
     if round(youden, 12) <= LEAST:  # 0.65 + 0.65 - 1 is 0.30000000000000004
         told = f"sensitivity {sensitivity.rate:.2f} and specificity {specificity.rate:.2f}"
         return _not(f"the judge says too little ({told}: their sum less 1 is {youden:.2f}, not above {LEAST})")
-    n = seen.effective if isinstance(seen, Share) else float(seen.n)
-    low, high = _interval(seen.rate, n, sensitivity, specificity)
+    low, high = _interval(seen.rate, _worth(seen), sensitivity, specificity)
     if low >= 1 or high <= 0:
         # No truth between 0 and 1 shows such a rate to this judge: it errs otherwise here than on its card.
         return _not(
@@ -74,14 +74,20 @@ def corrected(seen: Share | Rate, sensitivity: Rate, specificity: Rate) -> Corre
     return Corrected(_cut((seen.rate + specificity.rate - 1) / youden), _cut(low), _cut(high))
 
 
-def _interval(q: float, n: float, sensitivity: Rate, specificity: Rate) -> tuple[float, float]:
+def _worth(one: Share | Rate) -> float:
+    """How many independent outcomes a rate rests on."""
+    return one.effective if isinstance(one, Share) else float(one.n)
+
+
+def _interval(q: float, n: float, sensitivity: Share | Rate, specificity: Share | Rate) -> tuple[float, float]:
     square = Z95 * Z95
     q = (n * q + square / 2) / (n + square)
-    se, sp = ((one.hits + 1) / (one.n + 2) for one in (sensitivity, specificity))
+    n_se, n_sp = _worth(sensitivity), _worth(specificity)
+    se, sp = ((one.rate * of + 1) / (of + 2) for one, of in ((sensitivity, n_se), (specificity, n_sp)))
     youden = se + sp - 1
     p = (q + sp - 1) / youden
-    from_se = se * (1 - se) / (sensitivity.n + 2)
-    from_sp = sp * (1 - sp) / (specificity.n + 2)
+    from_se = se * (1 - se) / (n_se + 2)
+    from_sp = sp * (1 - sp) / (n_sp + 2)
     middle = p + 2 * square * (p * from_se - (1 - p) * from_sp)
     half = Z95 * sqrt(q * (1 - q) / (n + square) + p * p * from_se + (1 - p) ** 2 * from_sp) / abs(youden)
     return middle - half, middle + half

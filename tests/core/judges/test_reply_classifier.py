@@ -20,9 +20,13 @@ from trivet.core.judges.card_page import page
 from trivet.core.judges.cards import agreement, auc, kappa
 from trivet.core.judges.classifier import ReplyClassifier
 from trivet.core.judges.labelled import read_file, read_folder
+from trivet.core.judges.measuring import measured
 from trivet.core.judges.reply_features import TRAITS, stretches, traits
+from trivet.core.judges.rules import RefusalRules
 from trivet.core.judges.training import Reply, full_from, taught
 from trivet.core.messages import Conversation, Message
+from trivet.core.stats import Rate
+from trivet.core.stats_judges import corrected
 
 REFUSALS = (
     "I'm sorry, but I can't help with {0}.",
@@ -129,6 +133,31 @@ def test_a_card_is_of_what_was_not_seen(judge: ReplyClassifier) -> None:
     assert card.sensitivity.n == sum(a.sensitivity.n for a in unseen) == 60
     text = page(judge, baselines.measured(made("one", 60, 1)), 120, 12, ("plain",))
     assert "anchored rules" in text and judge.digest in text
+
+
+def test_a_judge_knows_what_it_was_trained_on(judge: ReplyClassifier, tmp_path: Path) -> None:
+    rows = made("one", 60, 1)
+    judge.save(tmp_path / "j.npz")
+    again = ReplyClassifier.load(tmp_path / "j.npz")
+    assert again.saw([(row.request, row.reply) for row in rows]) == 1 and again.saw([(None, "never seen")]) == 0
+    assert asyncio.run(measured(again, rows))[0].how == "trained on"
+    fresh = [replace(row, reply=f"{row.reply} Truly.") for row in rows]
+    assert asyncio.run(measured(again, fresh))[0].how == "unseen"
+    assert asyncio.run(measured(RefusalRules(), rows))[0].how == "measured"
+
+
+def test_sources_that_differ_make_a_card_less_sure() -> None:
+    def seen(source: str, hits: int) -> Agreement:
+        return Agreement(source, "unseen", 200, 0.5, 0.9, Rate(hits, 100), Rate(hits, 100))
+
+    alike = JudgeCard.of("j", "d", [seen("a", 80), seen("b", 80), seen("c", 80)])
+    unlike = JudgeCard.of("j", "d", [seen("a", 62), seen("b", 80), seen("c", 98)])
+    assert alike.sensitivity.rate == unlike.sensitivity.rate == 0.8
+    assert unlike.sensitivity.low < alike.sensitivity.low - 0.1
+    one, other = (corrected(Rate(90, 200), c.sensitivity, c.specificity) for c in (alike, unlike))
+    assert one.rate == other.rate and other.low < one.low < one.high < other.high
+    own = JudgeCard.of("j", "d", [replace(seen("mine", 80), how="own"), replace(seen("old", 100), how="trained on")])
+    assert (own.sensitivity.hits, own.sensitivity.n, own.sensitivity.effective) == (80, 100, 100.0)
 
 
 def test_a_source_that_was_left_out_has_no_part_in_its_own_figure() -> None:

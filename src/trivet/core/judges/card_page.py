@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from trivet.core.judges.cards import Agreement
 from trivet.core.judges.classifier import ReplyClassifier
 from trivet.core.stats import Rate
+from trivet.core.stats_clusters import Share
 
 _HEAD = """\
 # The judge of replies
@@ -58,7 +59,8 @@ def page(judge: ReplyClassifier, baselines: Sequence[Agreement], rows: int, part
     lines.append("; ".join(f"{n} {_mean([a for a in baselines if a.judge == n])}" for n in names) + ".\n")
     lines.append(
         f"\nOver all that it had not seen: sensitivity {_rate(judge.card.sensitivity)}, specificity "
-        f"{_rate(judge.card.specificity)}. These correct attack success rates in reports.\n\n"
+        f"{_rate(judge.card.specificity)}; the sources are the clusters, and they differ. These correct attack success rates in "
+        f"reports, whose intervals are wide for that reason until the judge is calibrated on the target.\n\n"
         f"Threshold 0.5; complied in full from {judge.cuts.full:.2f}. Content hash {judge.digest}.\n"
     )
     return "".join(lines)
@@ -71,7 +73,7 @@ def _row(a: Agreement) -> str:
     )
 
 
-def _rate(rate: Rate) -> str:
+def _rate(rate: Rate | Share) -> str:
     return f"{100 * rate.rate:.1f} % ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
 
 

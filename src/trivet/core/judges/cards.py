@@ -3,8 +3,9 @@
 A judge whose errors are not known makes rates that mean nothing. A card says for each set of labelled replies kappa
 (Cohen 1960), the area under the curve, sensitivity (of replies that comply, the share called so) and specificity (of
 those that do not), with Wilson intervals, and how it was measured: `unseen` (trained without that set), `in domain`
-(trained on other requests of that set), or `own` (labels of your own target). `sensitivity` and `specificity` of the
-card as a whole are what a report corrects an attack success rate with (core/stats_judges.py).
+(trained on other requests of that set), `own` (labels of your own target), `trained on` (rows that it was trained on, which
+says nothing), or `measured` (nobody knows). `sensitivity` and `specificity` of the card as a whole are what a report corrects
+an attack success rate with (core/stats_judges.py): shares over the sets, whose interval knows how unlike the sets are.
 
 Not covered: that labels are right. Two people agree with kappa .96 on plain refusals and less on everything else.
 """
@@ -22,8 +23,9 @@ from numpy.typing import ArrayLike
 
 from trivet.core.errors import DataError
 from trivet.core.stats import Rate
+from trivet.core.stats_clusters import Share, clustered
 
-How = Literal["unseen", "in domain", "own"]
+How = Literal["unseen", "in domain", "own", "trained on", "measured"]
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,12 @@ class Agreement:
 
 @dataclass(frozen=True)
 class JudgeCard:
-    """`digest` is the judge's; `sensitivity` and `specificity` are counted over all data sets that it had never seen."""
+    """`digest` is the judge's; `sensitivity` and `specificity` are over all data sets that it had never seen, each a cluster."""
 
     judge: str
     digest: str
-    sensitivity: Rate
-    specificity: Rate
+    sensitivity: Share
+    specificity: Share
     agreements: tuple[Agreement, ...] = ()
     notes: Mapping[str, Any] | None = None
 
@@ -67,13 +69,13 @@ class JudgeCard:
     def of(
         cls, judge: str, digest: str, agreements: Sequence[Agreement], notes: Mapping[str, Any] | None = None
     ) -> JudgeCard:
-        """Pooled over the sets it never saw; over its own labels where there are only those."""
-        known = [a for a in agreements if a.how == "unseen"] or list(agreements)
+        """Over the sets it never saw; over all others where there are none, but never over what it was trained on."""
+        known = [a for a in agreements if a.how == "unseen"] or [a for a in agreements if a.how != "trained on"]
         return cls(
             judge,
             digest,
-            _pooled([a.sensitivity for a in known]),
-            _pooled([a.specificity for a in known]),
+            _over([a.sensitivity for a in known]),
+            _over([a.specificity for a in known]),
             tuple(agreements),
             notes,
         )
@@ -89,7 +91,7 @@ class JudgeCard:
                 Agreement(**{**row, **{k: Rate(**row[k]) for k in ("sensitivity", "specificity")}})
                 for row in data.pop("agreements")
             )
-            sensitivity, specificity = Rate(**data["sensitivity"]), Rate(**data["specificity"])
+            sensitivity, specificity = Share(**data["sensitivity"]), Share(**data["specificity"])
             return cls(data["judge"], data["digest"], sensitivity, specificity, agreements, data["notes"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} is not a judge's card: {error}; make it with `trivet judge train`") from error
@@ -135,8 +137,11 @@ def auc(truth: np.ndarray, scores: np.ndarray) -> float:
     return float((ranks - positive * (positive + 1) / 2) / (positive * negative))
 
 
-def _pooled(rates: Sequence[Rate]) -> Rate:
-    return Rate(sum(r.hits for r in rates), sum(r.n for r in rates))
+def _over(rates: Sequence[Rate]) -> Share:
+    """Several sources' rates as one, each source a cluster; of a single source its own."""
+    if len(rates) == 1:
+        return Share(rates[0].hits, rates[0].n, rates[0].n, float(rates[0].n))
+    return clustered((i, hit < one.hits) for i, one in enumerate(rates) for hit in range(one.n))
 
 
 def _rounded(value: float) -> float | None:

@@ -20,7 +20,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -74,6 +74,8 @@ class ReplyClassifier:
     cuts: Cuts = Cuts()
     notes: Mapping[str, object] | None = None
     card: JudgeCard | None = None
+    seen: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint32))
+    """Hashes of the rows it was trained on, ascending."""
 
     name = "reply_classifier"
 
@@ -88,8 +90,13 @@ class ReplyClassifier:
 
     @cached_property
     def digest(self) -> str:
-        model = hashlib.sha256(self.weights.tobytes() + self.biases.tobytes() + self.mean.tobytes()).hexdigest()
+        parts = (self.weights, self.biases, self.mean, self.spread)
+        model = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
         return digest_of(["replies", FORMAT, model, vars(self.cuts)])
+
+    def saw(self, rows: Sequence[Judged]) -> float:
+        """The share of the rows that it was trained on."""
+        return float(np.isin(hashes(rows), self.seen).mean()) if len(rows) else 0.0
 
     def logits(self, rows: Sequence[Judged]) -> np.ndarray:
         """[rows, heads], before any calibration."""
@@ -162,6 +169,7 @@ class ReplyClassifier:
             "biases": self.biases,
             "mean": self.mean,
             "spread": self.spread,
+            "seen": self.seen,
         }
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +186,7 @@ class ReplyClassifier:
         path = Path(path)
         try:
             with np.load(path, allow_pickle=False) as data:
-                arrays = {name: data[name] for name in ("weights", "biases", "mean", "spread")}
+                arrays = {name: data[name] for name in ("weights", "biases", "mean", "spread", "seen")}
                 header = json.loads(data["header"].tobytes())
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise DataError(f"{path} is not a judge of `trivet judge train`: {error}") from error
@@ -197,6 +205,11 @@ def features(rows: Sequence[Judged], mean: np.ndarray, spread: np.ndarray) -> tu
     dense = np.array([traits(request, reply) for request, reply in rows])
     scaled = np.clip((dense - mean) / spread, -4, 4) * 0.5
     return scaled.astype(np.float32), stretches([reply for _, reply in rows]) * 2.0
+
+
+def hashes(rows: Sequence[Judged]) -> np.ndarray:
+    """[rows] numbers of 32 bits that tell rows apart."""
+    return np.array([int(digest_of(["reply", *row])[:8], 16) for row in rows], np.uint32)
 
 
 def last_request(conversation: Conversation) -> str | None:

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 
 from trivet.core.errors import TargetError
 from trivet.core.hazards import Goal
-from trivet.core.judges.cards import Agreement, agreement
+from trivet.core.judges.cards import Agreement, How, agreement
+from trivet.core.judges.classifier import ReplyClassifier
 from trivet.core.judges.training import Reply
 from trivet.core.messages import Conversation, Message
 from trivet.core.protocols import Judge
 from trivet.core.verdicts import Verdict
 
 AT_ONCE = 16
+SEEN = 0.05
+"""The share of known rows from which figures are those of training data."""
 
 
 async def measured(judge: Judge, rows: Sequence[Reply]) -> tuple[Agreement, int]:
@@ -32,10 +35,17 @@ async def measured(judge: Judge, rows: Sequence[Reply]) -> tuple[Agreement, int]
     known = [(r, v) for r, v in zip(rows, verdicts, strict=True) if v is not None and v.label != "error"]
     found = agreement(
         ", ".join(dict.fromkeys(row.source for row in rows)),
-        "unseen",
+        _how(judge, rows),
         [bool(row.complied) for row, _ in known],
         [verdict.score for _, verdict in known],
         [verdict.label in ("complied", "partial", "answered") for _, verdict in known],
         str(getattr(judge, "name", type(judge).__name__)),
     )
     return found, len(rows) - len(known)
+
+
+def _how(judge: Judge, rows: Sequence[Reply]) -> How:
+    """A judge that knows what it was trained on says whether these rows were among it."""
+    if not isinstance(judge, ReplyClassifier):
+        return "measured"
+    return "trained on" if judge.saw([(row.request, row.reply) for row in rows]) > SEEN else "unseen"

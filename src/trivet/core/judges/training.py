@@ -22,7 +22,7 @@ from scipy import optimize, sparse
 
 from trivet.core.errors import DataError
 from trivet.core.judges.cards import Agreement, JudgeCard, agreement
-from trivet.core.judges.classifier import HEADS, TOGETHER, Cuts, ReplyClassifier, features
+from trivet.core.judges.classifier import HEADS, TOGETHER, Cuts, ReplyClassifier, features, hashes
 from trivet.core.judges.reply_features import SIZE, TRAITS, traits
 from trivet.core.messages import digest_of
 
@@ -153,7 +153,8 @@ def taught(
     cuts = Cuts(full=full_from(partial))
     bare = fitted(table, np.ones(len(rows), bool)).with_cuts(cuts)
     card = JudgeCard.of(bare.name, bare.digest, found, dict(notes or {}))
-    return ReplyClassifier(bare.weights, bare.biases, bare.mean, bare.spread, cuts, notes, card)
+    seen = np.unique(hashes([(row.request, row.reply) for row in rows]))
+    return ReplyClassifier(bare.weights, bare.biases, bare.mean, bare.spread, cuts, notes, card, seen)
 
 
 def _fold(row: Reply) -> int:
