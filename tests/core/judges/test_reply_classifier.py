@@ -17,7 +17,7 @@ from trivet.core.hazards import Goal, Probe
 from trivet.core.judges import baselines
 from trivet.core.judges.calibrate import calibrated, platt
 from trivet.core.judges.card_page import page
-from trivet.core.judges.cards import agreement, auc, kappa
+from trivet.core.judges.cards import Agreement, JudgeCard, agreement, auc, kappa
 from trivet.core.judges.classifier import ReplyClassifier
 from trivet.core.judges.labelled import read_file, read_folder
 from trivet.core.judges.measuring import measured
