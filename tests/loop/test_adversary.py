@@ -30,7 +30,7 @@ from trivet.robustness.learned import Success, asking, grams, likeness, wording
 from trivet.town.ground import ground
 
 SMALL = (
-    "goals=6", "probes=12", "races=2", "seeding.lessons=700", "seeding.lr=3e-3", "seeding.batch_tokens=1024",
+    "goals=6", "probes=12", "races=2", "seeding.lessons=560", "seeding.lr=3e-3", "seeding.batch_tokens=1024",
     "ladder.pool=48", "ladder.shown=1", "ladder.rounds=1", "ladder.batch=8", "ladder.each=2", "ladder.max_tokens=32",
     "ladder.sl_epochs=2", "defence.most=40", "defence.probes=16", "defence.epochs=1", "gate.least_attempts=4",
     "gate.least_probes=4", "gate.over_refusal_rise=1", "gate.capability_drop=1", "gate.significance=1",

@@ -1,7 +1,7 @@
 """The ladder of Perez et al. 2022 (arXiv:2202.03286) against one target: four attackers and a bandit at equal queries.
 
     zero    the seed attacker is told the goal
-    few     the seed attacker is shown attacks that worked on other goals
+    few     the seed attacker is shown attacks that worked on other goals, one of each wording
     sl      the seed attacker, trained on what worked
     rl      a supervised attacker, trained by a policy gradient on AttackReward, held by KL to where it started
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trivet.loop.adversary.learning import LEAST, reinforced, seeded, supervised
+from trivet.loop.adversary.learning import LEAST, evened, reinforced, seeded, supervised
 from trivet.loop.adversary.workshop import Attacker, Workshop, explored, successes
 from trivet.robustness.learned import Success
 
@@ -50,10 +50,10 @@ def rungs(
     worked = successes(first)
     start = Attacker("start", taught(worked, f"{name}-start"), queries=ladder.pool)
     rl = reinforced(this, start.folder, target, f"{name}-rl", archive)
-    few, sl = Attacker("few", seed, worked, ladder.pool), start
+    few, sl = Attacker("few", seed, tuple(evened(worked, most=1)), ladder.pool), start
     if equal:
         more = explored(this, zero, target, ladder.budget - ladder.pool, f"{name}-more")
         whole = successes([*first, *more])
-        few = Attacker("few", seed, whole, ladder.budget)
+        few = Attacker("few", seed, tuple(evened(whole, most=1)), ladder.budget)
         sl = Attacker("sl", taught(whole, f"{name}-sl"), queries=ladder.budget)
     return {"zero": zero, "few": few, "sl": sl, "rl": Attacker("rl", rl, queries=ladder.budget), "start": start}

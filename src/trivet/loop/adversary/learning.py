@@ -69,7 +69,7 @@ def supervised(this: Workshop, start: str, pool: Sequence[Success], stage: str) 
     return str(sft.run(settings, taught, progress=this.told(stage)).folder)
 
 
-def evened(pool: Sequence[Success], most: int = 12) -> list[Success]:
+def evened(pool: Sequence[Success], most: int = 6) -> list[Success]:
     """At most so many of attacks that are worded alike: what is common already must not become all there is."""
     leaders: list[tuple[frozenset[str], int]] = []
     kept = []
