@@ -134,16 +134,46 @@ def test_garbage(body: Any, told: str) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (None, ""),
+        ("", ""),
+        ([{"type": "text", "text": ""}], ""),
         ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "ab"),
         ("lone \ud800 surrogate", "lone ? surrogate"),
-        (5, ""),
-        (["x"], ""),
     ],
 )
 def test_contents(content: Any, text: str) -> None:
     with serving(said(content)) as wire:
         assert ask(wire.url) == text
+
+
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        (None, "null"),
+        (5, "5"),
+        ({"text": "a"}, '{"text": "a"}'),
+        ([], "[]"),
+        (["x"], '["x"]'),
+        ([{"type": "image_url"}], '[{"type": "image_url"}]'),
+        ([{"type": "text", "text": 5}], '[{"type": "text", "text": 5}]'),
+    ],
+)
+def test_what_is_no_text_is_no_reply(content: Any, shown: str) -> None:
+    """And not an empty one: a broken server would look like a model that never gives in."""
+    with serving(said(content)) as wire:
+        assert f"sent a message without a text: its content is {shown}" in str(failure(wire.url))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": None, "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]},
+        {"content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"content": None, "refusal": ""},
+    ],
+)
+def test_calls_of_tools_need_no_words(message: dict[str, Any]) -> None:
+    with serving(answer(200, {"choices": [{"message": message}]})) as wire:
+        assert ask(wire.url) == ""
 
 
 def test_a_refusal_field_is_a_reply() -> None:
@@ -199,6 +229,10 @@ def test_stream_that_is_none() -> None:
         (events(delta("a"), 'data: {"error": {"code": "content_filter"}}\n\n'), "blocked this"),
         (events(delta("a", "content_filter")), "cut its reply off"),
         (events('data: {"choices": [{"delta": null}]}\n\n'), "in the middle"),
+        (
+            events('data: {"choices": [{"delta": {"content": 5}}]}\n\n'),
+            "streamed a piece without a text: its content is 5",
+        ),
         (half, "broke off its answer"),
     ],
 )

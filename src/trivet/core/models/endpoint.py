@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from trivet.core.errors import Blocked, ModelNotFound, TargetError, UserError
-from trivet.core.messages import Conversation, Message, Sampling, text_of
+from trivet.core.messages import TEXTS, Conversation, Message, Sampling, text_of
 from trivet.core.models.options import along, steps_in
 from trivet.core.models.sse import EventStream
 from trivet.core.models.traffic import LISTENER, retry_after
@@ -233,9 +233,12 @@ class Endpoint:
         message = choice.get("message")
         if not isinstance(message, dict):
             raise TargetError(f"{self} sent a choice without a message: {_line(raw)}")
-        text = _text(message.get("content")) or _text(message.get("refusal"))
+        text = _text(message.get("content")) or _text(message.get("refusal")) or ""
         if choice.get("finish_reason") == "content_filter" and not text:
             raise Blocked(f"{self} withheld its reply (finish_reason content_filter)", "output")
+        if not text and not _says(message):
+            # Taken for an empty reply, a broken server would look like a model that never gives in.
+            raise TargetError(f"{self} sent a message without a text: its content is {_shown(message.get('content'))}")
         return text
 
     def _choice(self, answer: Any, raw: bytes | str) -> dict[str, Any]:
@@ -272,7 +275,10 @@ class Endpoint:
             return "", ""  # the closing report on usage
         choice = self._choice(chunk, data)
         delta = choice.get("delta")
-        text = _text(delta.get("content")) or _text(delta.get("refusal")) if isinstance(delta, dict) else ""
+        delta = delta if isinstance(delta, dict) else {}
+        text = _text(delta.get("content")) or _text(delta.get("refusal")) or ""
+        if not text and delta.get("content") is not None and not _says(delta):
+            raise TargetError(f"{self} streamed a piece without a text: its content is {_shown(delta['content'])}")
         return text, str(choice.get("finish_reason") or "")
 
     # Connections
@@ -368,12 +374,29 @@ def _error_in(answer: Any) -> dict[str, Any]:
     return error if isinstance(error, dict) else {"message": str(error)} if error else {}
 
 
-def _text(content: Any) -> str:
-    """The text of a `content`, without the lone surrogates that JSON can smuggle in and UTF-8 cannot hold."""
+def _text(content: Any) -> str | None:
+    """The text of a `content`, without the lone surrogates that JSON can smuggle in and UTF-8 cannot hold.
+
+    None where it is neither a text nor has a text part: that is no reply, and not an empty one.
+    """
+    if isinstance(content, list) and not any(isinstance(part, dict) and part.get("type") in TEXTS for part in content):
+        return None
+    if not isinstance(content, (str, list)):
+        return None
     try:
         return text_of(content).encode("utf-8", "replace").decode()
     except (AttributeError, TypeError):
-        return ""  # neither a string nor a list of parts
+        return None
+
+
+def _says(message: Mapping[str, Any]) -> bool:
+    """Whether a message says something where it has no words: an empty text or refusal, or calls of tools."""
+    said = _text(message.get("content")) is not None or _text(message.get("refusal")) is not None
+    return said or bool(message.get("tool_calls") or message.get("function_call"))
+
+
+def _shown(content: Any) -> str:
+    return _line(json.dumps(content))
 
 
 def _line(said: Any) -> str:
