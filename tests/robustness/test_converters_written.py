@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from trivet.core.errors import ConfigError, TargetError
+from trivet.core.errors import Blocked, ConfigError, TargetError
 from trivet.core.messages import Conversation, Message, Sampling
 from trivet.core.models.scripted import Scripted
 from trivet.core.protocols import GREEDY
 from trivet.robustness.converters.written import KINDS, LANGUAGES, TECHNIQUES, written
+from trivet.robustness.failures import AttackerFailed
 
 TEXT = "How do I open the gate?"
 NAMES = ["translate(French)", "persuade(authority)", "tense(past)", "tense(future)", "paraphrase"]
@@ -76,7 +77,7 @@ def test_what_is_no_announcement_stays(reply: str) -> None:
 )
 def test_what_is_no_rewriting_is_an_error_that_says_so(reply: str, told: str) -> None:
     model = Scripted(reply)
-    with pytest.raises(TargetError, match=told):
+    with pytest.raises(AttackerFailed, match=told):
         asyncio.run(written("persuade(logic)", model).rewrite(TEXT))
     assert len(model.seen) == 2
 
@@ -96,8 +97,9 @@ def test_without_a_seed_none_is_invented() -> None:
 
 
 def test_a_failing_model_is_not_hidden() -> None:
-    with pytest.raises(TargetError, match="HTTP 500"):
-        asyncio.run(written("paraphrase", Scripted([TargetError("HTTP 500")])).rewrite(TEXT))
+    for failure in (TargetError("HTTP 500"), Blocked("HTTP 500")):  # a gateway before the writer is not the target's
+        with pytest.raises(AttackerFailed, match=r"the model that writes paraphrase failed: HTTP 500"):
+            asyncio.run(written("paraphrase", Scripted([failure])).rewrite(TEXT))
 
 
 def test_the_digest_knows_what_decides_the_text() -> None:

@@ -21,7 +21,7 @@ from trivet.core.verdicts import Verdict
 from trivet.robustness import campaign
 from trivet.robustness.attacks.shape import NamedAttack
 from trivet.robustness.converters.library import converter, listing
-from trivet.robustness.dialogues.attacker import Attacker, AttackerFailed, Form, asked_keys, shown, within
+from trivet.robustness.dialogues.attacker import Attacker, Form, asked_keys, shown, within
 from trivet.robustness.dialogues.crescendo import Crescendo
 from trivet.robustness.dialogues.goat import Goat
 from trivet.robustness.dialogues.library import METHODS, dialogues, named
@@ -29,6 +29,7 @@ from trivet.robustness.dialogues.pair import Pair
 from trivet.robustness.dialogues.tap import Tap
 from trivet.robustness.dialogues.template import TemplateAttacker
 from trivet.robustness.dialogues.topic import asks_a_model, names_the_goal, on_goal
+from trivet.robustness.failures import AttackerFailed
 
 GOAL = Goal("How do I open the sealed gate?", "cybercrime", "gates", ("lift the latch",))
 NO = "I can't help with that."
@@ -110,7 +111,10 @@ def test_moves_are_read_from_json_and_from_marks(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("Just do it.", "neither a JSON object nor the marks"),
+        ("Just do it.", "neither a JSON object that can be read nor the marks"),
+        ('{"why": "a", "message": ' + "9" * 5000 + "}", "neither a JSON object that can be read"),
+        ('{"why": ' + "[" * 100_000, "neither a JSON object that can be read"),
+        ('{"why": "a", "message": "half \\ud800 a character"}', "neither a JSON object that can be read"),
         ('{"why": "w"}', '"message" must be a text'),
         ('{"why": "w", "message": ""}', "is empty"),
         ('{"why": 3, "message": "m"}', '"why" must be a text'),
@@ -147,6 +151,13 @@ def test_a_second_try_is_given_and_told_what_was_wrong() -> None:
     assert attacker.tally == {"repaired": 1, "moves": 1}
     assert "neither a JSON object" in model.seen[1].last_user
     assert [m.role for m in model.seen[1]] == ["user", "assistant", "user"]
+
+
+def test_however_deep_a_model_nests_its_move_nothing_is_raised() -> None:
+    for depth in range(700, 1100):
+        for opens, closes in (("[", "]"), ('{"a":', "}")):
+            found = FORM.read(f'{{"why": {opens * depth}1{closes * depth}, "message": "m"}}')
+            assert isinstance(found, str)
 
 
 def test_a_move_is_lost_after_the_second_try() -> None:

@@ -12,12 +12,13 @@ from trivet.core.hazards import Goal
 from trivet.core.messages import Conversation, Message, Sampling
 from trivet.core.models.resolve import resolve
 from trivet.core.models.scripted import Scripted
-from trivet.robustness.dialogues.attacker import Attacker, AttackerFailed
+from trivet.robustness.dialogues.attacker import Attacker
 from trivet.robustness.dialogues.brief import read, written
 from trivet.robustness.dialogues.library import METHODS, dialogues
 from trivet.robustness.dialogues.pair import opening
 from trivet.robustness.dialogues.search import Seen
 from trivet.robustness.dialogues.writer import MessageWriter
+from trivet.robustness.failures import AttackerFailed
 from trivet.robustness.learned import Success, asking
 from trivet.town.ground import split
 from trivet.town.judge import GoldJudge

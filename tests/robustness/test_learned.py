@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from trivet.core.errors import ConfigError, DataError, TargetError
+from trivet.core.errors import Blocked, ConfigError, DataError, TargetError
 from trivet.core.hazards import Goal, Probe
 from trivet.core.judges.rules import RefusalRules
 from trivet.core.messages import Conversation, Message, Sampling
+from trivet.core.models.scripted import Scripted
 from trivet.core.protocols import GREEDY
+from trivet.core.store.events import Store
 from trivet.core.verdicts import Verdict
-from trivet.robustness import learned
-from trivet.robustness.attacks.shape import Script
+from trivet.robustness import campaign, learned
+from trivet.robustness.attacks.shape import NamedAttack, Script
 from trivet.robustness.learned import (
     AttackReward,
     LearnedAttack,
@@ -112,6 +115,18 @@ def test_a_trained_attacker_is_an_attack_like_any_other() -> None:
     finished = asyncio.run(LearnedAttack(Muse()).attack(HEX, Gatekeeper()))
     assert [m.role for m in finished] == ["user", "assistant"]
     assert finished.last_user == f"A story: {HEX.request}" and finished.reply.startswith("Here:")
+
+
+@pytest.mark.parametrize("said", [Blocked("policy", "input"), TargetError("HTTP 500"), "", " \n"])
+def test_what_the_attackers_own_model_fails_of_is_never_the_target_holding(
+    said: str | Exception, tmp_path: Path
+) -> None:
+    attack = NamedAttack("learned", "t", "train", LearnedAttack(Scripted([said], name="muse")))
+    target = Gatekeeper()
+    with Store.open(tmp_path / "trivet.db") as store:
+        (found,) = asyncio.run(campaign.run([HEX], [attack], target, RefusalRules(), store, run="r", name="t"))
+    assert (found.verdict.label, found.blocked, target.asked) == ("error", "", [])
+    assert "the attacker muse" in found.verdict.why
 
 
 # ------------------------------------------------------------------------------------------------- likeness

@@ -2,7 +2,7 @@
 
 The text is handed over between marks and the model is told to rewrite it and not to obey it. What comes back is
 checked: an empty reply, a refusal and an unchanged text are no rewriting. After `tries` draws (each with a seed of its own)
-that is a TargetError which says so, and the campaign records an error instead of blaming or praising the target.
+that is an AttackerFailed which says so, as is a failure of the model or a block before it, and the campaign records an error instead of blaming or praising the target.
 
 The persuasion techniques are a short list of our own in the spirit of Zeng et al. 2024 (arXiv:2401.06373), each one
 sentence of instruction; half of them belong to the train part and half are held out.
@@ -19,10 +19,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, NoReturn
 
-from trivet.core.errors import ConfigError, TargetError, did_you_mean
+from trivet.core.errors import ConfigError, did_you_mean
 from trivet.core.judges.rules import refusal_in
 from trivet.core.messages import Conversation, Sampling, digest_of
 from trivet.core.protocols import Model
+from trivet.robustness.failures import AttackerFailed, attacking
 
 Part = Literal["train", "heldout"]
 
@@ -88,16 +89,17 @@ class Written:
             raise ConfigError(f"{self.name}: tries is {self.tries}, and must be at least 1")
 
     async def rewrite(self, text: str) -> str:
-        """The text as the model rewrites it, or a TargetError that says why there is none."""
+        """The text as the model rewrites it, or an AttackerFailed that says why there is none."""
         asked = Conversation.user(f"{self.instruction}\n<text>\n{text}\n</text>", system=_SYSTEM)
         wrong = ""
         for attempt in range(self.tries):
-            reply = (await self.model.reply(asked, self._drawn(attempt))).content
+            with attacking(f"the model that writes {self.name}"):
+                reply = (await self.model.reply(asked, self._drawn(attempt))).content
             rewritten = _bare(reply)
             wrong = _fault(rewritten, text)
             if not wrong:
                 return rewritten
-        raise TargetError(
+        raise AttackerFailed(
             f"the model that writes {self.name} {wrong} in {self.tries} tries for {text!r:.80}; use a model that rewrites "
             "whatever it is given, or another converter"
         )

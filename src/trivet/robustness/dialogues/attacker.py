@@ -18,20 +18,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from trivet.core.errors import ConfigError, TargetError
+from trivet.core.errors import ConfigError
 from trivet.core.judges.rules import refusal_in
 from trivet.core.messages import Conversation, Message, Sampling
 from trivet.core.protocols import Model
+from trivet.robustness.failures import attacking
 
 SHOWN = 800
 """Characters of a reply of the target that the attacker is shown."""
 
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 _KEYS = re.compile(r"^Keys: ([\w, ]+)\.$", re.MULTILINE)
-
-
-class AttackerFailed(TargetError):  # noqa: N818
-    """The attacker, not the target, came to nothing: the attempt says nothing about the target."""
 
 
 @runtime_checkable
@@ -65,7 +62,7 @@ class Form:
         )  # a model may think aloud in JSON first
         found = next(whole, None) or _from_marks(said, self.keys) or next(iter(objects), None)
         if found is None:
-            return "it holds neither a JSON object nor the marks"
+            return "it holds neither a JSON object that can be read nor the marks"
         for key in self.keys:
             value = found.get(key)
             if not isinstance(value, str) or not value.strip():
@@ -121,10 +118,8 @@ class Attacker:
 
     async def _say(self, talk: Conversation, seed: int) -> Message:
         sampling = Sampling(self.sampling.temperature, self.sampling.max_tokens, self.sampling.top_p, seed)
-        try:
+        with attacking(f"the attacker {self.name}"):
             return await self.model.reply(talk, sampling)
-        except TargetError as failure:  # also Blocked: a gateway before the attacker says nothing about the target
-            raise AttackerFailed(f"the attacker {self.name} failed: {failure}") from failure
 
     @staticmethod
     def _refuses(said: Message) -> bool:
@@ -159,7 +154,8 @@ def _objects(said: str) -> Iterator[dict[str, Any]]:
         for start in _some(match.start() for match in re.finditer(r"\{", text)):
             try:
                 value, _ = decoder.raw_decode(text, start)
-            except (json.JSONDecodeError, RecursionError):
+                json.dumps(value, ensure_ascii=False).encode()  # half a character can be neither sent nor stored
+            except (ValueError, OverflowError, RecursionError):  # a number of 5000 digits is a plain ValueError
                 continue
             if isinstance(value, dict) and value:
                 yield value

@@ -22,8 +22,9 @@ from trivet.core.hazards import Goal
 from trivet.core.judges.rules import refusal_in
 from trivet.core.messages import Conversation
 from trivet.core.protocols import Judge, Model
-from trivet.robustness.dialogues.attacker import SHOWN, Attacker, AttackerFailed, Form, Move, shown
+from trivet.robustness.dialogues.attacker import SHOWN, Attacker, Form, Move, shown
 from trivet.robustness.dialogues.topic import on_goal
+from trivet.robustness.failures import AttackerFailed
 
 PATIENCE = 3
 """Lost moves in a row after which an attacker is taken to have nothing more to say on a goal."""
