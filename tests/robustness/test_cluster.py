@@ -15,12 +15,13 @@ import pytest
 
 from trivet.core.errors import TargetError, UserError
 from trivet.core.events import Attempt
-from trivet.core.hazards import Goal
+from trivet.core.hazards import Goal, Probe
 from trivet.core.judges.rules import RefusalRules
 from trivet.core.messages import Conversation, Message, Sampling
 from trivet.core.models.scripted import Scripted
 from trivet.core.protocols import GREEDY
 from trivet.core.store.events import Store
+from trivet.core.verdicts import Verdict
 from trivet.robustness import campaign
 from trivet.robustness.attacks.library import attacks
 from trivet.robustness.budget import Budget, BudgetSpent
@@ -129,6 +130,23 @@ def test_a_node_that_is_lost_loses_nothing(cluster: Any, store: Store, tmp_path:
     assert lost, "a node was taken away in the middle"
     assert len(got) == 150 == store.count("attempt", "r")
     assert {attempt.verdict.label for attempt in got} == {"refused", "complied"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_was_heard_here_before_is_not_asked_again_by_a_cluster(cluster: Any, store: Store, tmp_path: Path) -> None:
+    class Dying(RefusalRules):
+        async def judge(self, conversation: Conversation, about: Goal | Probe | None = None) -> Verdict:
+            raise KeyboardInterrupt
+
+    target = Noting(tmp_path, 0.01)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(campaign.run(GOALS, ATTACKS, target, Dying(), store, run="r"))
+    assert calls(tmp_path)
+    got = asyncio.run(campaign.run(GOALS, ATTACKS, target, RefusalRules(), store, run="r", pace=ON_RAY))
+    assert len(got) == 120
+    assert sum(calls(tmp_path).values()) <= sum(attempt.turns for attempt in got) + Pace().concurrency, (
+        "but for what was under way"
+    )
 
 
 @pytest.mark.filterwarnings("ignore")

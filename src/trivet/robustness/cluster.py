@@ -57,6 +57,9 @@ async def spread(engine: Engine, jobs: dict[str, Job]) -> None:
         )
     if not ray.is_initialized():
         ray.init(logging_level=logging.ERROR, log_to_driver=False)
+    # What an earlier run on this machine had begun is brought to its end here, where its replies are.
+    if begun := {id: jobs[id] for id in engine.journal.begun() & jobs.keys()}:
+        await engine.ask(begun)
     todo = [item for item in jobs.items() if item[0] not in engine.results]
     if not todo:
         return

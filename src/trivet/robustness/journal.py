@@ -81,6 +81,10 @@ class Journal:
         if fcntl is not None:
             self._take_over(store)
 
+    def begun(self) -> set[str]:
+        """The attempts of which an earlier process heard something."""
+        return {attempt for attempt, _ in self._recorded}
+
     def recall(self, attempt: str, asked: str) -> Line | None:
         """What an earlier process heard in answer to this."""
         return self._recorded.get((attempt, asked)) if self._recorded else None
@@ -170,6 +174,9 @@ class Journal:
 
 class NoJournal:
     """For whom there is no disk to write to: every reply is heard once."""
+
+    def begun(self) -> set[str]:
+        return set()
 
     def recall(self, attempt: str, asked: str) -> Line | None:
         return None
