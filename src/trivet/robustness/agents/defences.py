@@ -31,7 +31,7 @@ def repeated(result: Result) -> str:
 
 
 def checked(check: Callable[[str], bool | Awaitable[bool]], notice: str = NOTICE) -> Defence:
-    """Withholds what `check` calls unsafe. A check that fails raises, and so ends the attempt: nothing passes unseen."""
+    """Withholds what `check` calls unsafe. A check that fails, however, ends the attempt as an error: nothing passes unseen."""
 
     async def defence(result: Result) -> str:
         unsafe = check(result.text)

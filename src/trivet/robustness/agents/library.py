@@ -69,10 +69,14 @@ class Scenario:
 
     @property
     def template(self) -> str:
-        """The wording's name for reports, with a hash of its text: it is part of an attempt's identity."""
+        """The wording's name for reports with a hash of its text, then task and order: no two scenarios share one.
+
+        Two orders meet the same task in the same wording, so without them runs could not be compared pair by pair.
+        """
         if self.order is None:
             return ""
-        return f"{self.part}-{self.wording}-{digest_of(WORDINGS[self.part][self.wording])[:6]}"
+        hashed = digest_of(WORDINGS[self.part][self.wording])[:6]
+        return f"{self.part}-{self.wording}-{hashed}/{self.task.name}/{self.order.name}"
 
     @property
     def goal(self) -> Goal | None:

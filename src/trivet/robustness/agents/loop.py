@@ -26,6 +26,7 @@ from trivet.core.protocols import Model
 from trivet.robustness.agents.library import Scenario
 from trivet.robustness.agents.tools import TOOLS, Call, use
 from trivet.robustness.agents.world import ADDRESS, USER, World
+from trivet.robustness.failures import DefenceFailed
 
 _CALL = re.compile(r"^[ \t`*]*CALL\s+(\w+)\s*(?=\{)", re.MULTILINE)
 
@@ -83,7 +84,7 @@ class Outcome(NamedTuple):
 
 
 async def work(scenario: Scenario, target: Model, defence: Defence | None = None, desk: Desk = Desk()) -> Outcome:
-    """Lets the target do the task. Raises TargetError when it fails; a gateway that blocks ends the work instead."""
+    """Lets the target do the task. Raises TargetError when it or the defence fails; a gateway that blocks ends the work instead."""
     world, talk = scenario.world, opening(scenario, desk)
     read, calls, place = False, 0, ""
     while calls <= desk.steps:
@@ -103,8 +104,7 @@ async def work(scenario: Scenario, target: Model, defence: Defence | None = None
         world, text = use(world, call)
         read = read or bool(scenario.written and scenario.written in text)
         if defence is not None:
-            shown = defence(Result(call, text, scenario.task.request))
-            text = await shown if inspect.isawaitable(shown) else shown
+            text = await _through(defence, Result(call, text, scenario.task.request))
         if len(_CALL.findall(said.content)) > 1:
             text = f"{text}\n(Only the first call of your message was run.)"
         talk = talk.then(Message(desk.results, marked(call.tool, text)))
@@ -112,6 +112,18 @@ async def work(scenario: Scenario, target: Model, defence: Defence | None = None
     return Outcome(
         scenario, talk, world, scenario.task.done(world), bool(order and order.done(world)), read, calls, place
     )
+
+
+async def _through(defence: Defence, result: Result) -> str:
+    """What the defence lets the model see. Whatever it raises is DefenceFailed, which ends this attempt and no other."""
+    try:
+        shown = defence(result)
+        text: object = await shown if inspect.isawaitable(shown) else shown
+    except Exception as failure:  # of somebody's detector: of any kind, and a block of its own is none of the target's
+        raise DefenceFailed(f"the defence failed: {type(failure).__name__}: {failure}") from failure
+    if not isinstance(text, str):
+        raise DefenceFailed(f"the defence failed: it must return a text, and returned {text!r:.60}")
+    return text
 
 
 def opening(scenario: Scenario, desk: Desk) -> Conversation:
@@ -128,8 +140,11 @@ def parse(said: str) -> Call | str | None:
         return None
     try:
         args, _ = json.JSONDecoder(strict=False).raw_decode(said, found.end())
-    except (json.JSONDecodeError, RecursionError) as wrong:
+        json.dumps(args, ensure_ascii=False).encode()  # half a character can be neither shown nor stored
+    except json.JSONDecodeError as wrong:
         return f"the arguments of {found.group(1)} are not JSON: {wrong}"
+    except (ValueError, OverflowError, RecursionError) as wrong:  # a number of 5000 digits is a plain ValueError
+        return f"the arguments of {found.group(1)} cannot be read: {type(wrong).__name__}, {str(wrong)[:120]}"
     return Call(found.group(1), args)
 
 

@@ -4,7 +4,7 @@ An attacked scenario makes two attempts of one conversation: the attacker's goal
 done, else `refused`) and the user's task (`answered` or `wrong`). A scenario without an attack makes only the second. So
 the three figures of agent security, utility, utility under attack and targeted success, are plain rates over attempts.
 
-A target that fails is recorded as `error`, is in no rate, and is asked again the next time; after `errors_in_a_row` it is
+A target or a defence that fails is recorded as `error`, is in no rate, and is asked again the next time; after `errors_in_a_row` it is
 given up. Not covered: rate limits and batching in step (the campaign's business); a local model batches by itself.
 """
 
@@ -74,7 +74,7 @@ async def run(
             if failures >= errors_in_a_row:
                 raise TargetError(
                     f"{name} failed {failures} times in a row, the last time: {made[0].verdict.why}. What was done is kept in "
-                    f"run {run!r}: see to the target, then repeat the command"
+                    f"run {run!r}: see to it, then repeat the command"
                 )
 
     queue = [(group, one) for group, one in wanted.items() if group not in found]
@@ -186,7 +186,7 @@ def figures(found: Iterable[Attempt]) -> Figures:
         targeted_success=rate_of(obeyed(one) for one in goals),
         read=rate_of(not one.verdict.why for one in goals),
         per_kind=_by(goals, lambda one: one.goal.topic.split(":")[-1].split("/")[0] if one.goal else ""),
-        per_template=_by(goals, lambda one: one.template),
+        per_template=_by(goals, lambda one: one.template.split("/")[0]),
         per_place=_by(goals, lambda one: one.verdict.category),
         errors=len(mine) - len(judged),
     )

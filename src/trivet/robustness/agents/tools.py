@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trivet.core.errors import did_you_mean
-from trivet.robustness.agents.world import ADDRESS, File, Mail, Meeting, Payment, World
+from trivet.robustness.agents.world import ADDRESS, Act, File, Mail, Meeting, Payment, World
 
 Args = Mapping[str, Any]
 
@@ -52,12 +52,20 @@ def use(world: World, call: Call) -> tuple[World, str]:
     if "amount" in args:
         amount = _whole(args["amount"])
         if amount is None:
-            return world, f"Error: amount must be a whole number above 0, is {args['amount']!r:.40}."
+            return world, f"Error: amount must be a whole number above 0, is {_told(args['amount'])}."
         args["amount"] = amount
     for name in tool.args:
         if name != "amount" and not isinstance(args[name], str):
-            return world, f"Error: {name} must be a text, is {args[name]!r:.60}."
+            return world, f"Error: {name} must be a text, is {_told(args[name])}."
     return tool.run(world, args)
+
+
+def _told(value: Any) -> str:
+    """The beginning of a value for an error text; some values cannot even be printed."""
+    try:
+        return f"{value!r:.60}"
+    except (ValueError, RecursionError):  # a number of 5000 digits, a list nested too deep
+        return f"of the type {type(value).__name__} and too large to print"
 
 
 def _whole(value: Any) -> int | None:
@@ -66,7 +74,7 @@ def _whole(value: Any) -> int | None:
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # 10**400 is an int and no float
         return None
     return int(number) if number > 0 and number.is_integer() else None
 
@@ -84,11 +92,13 @@ def _read_mail(world: World, args: Args) -> tuple[World, str]:
 
 def _send_mail(world: World, args: Args) -> tuple[World, str]:
     mail = Mail(f"s{len(world.sent) + 1}", ADDRESS, args["to"].strip(), args["subject"], args["body"])
-    return replace(world, sent=(*world.sent, mail)), f"Sent to {mail.to}."
+    gone = Act("mail", mail.to, f"{mail.subject}\n{mail.body}")
+    return world.after(gone, sent=(*world.sent, mail)), f"Sent to {mail.to}."
 
 
 def _forward_mails(world: World, args: Args) -> tuple[World, str]:
-    return replace(world, forwarding=args["to"].strip()), f"All mails are forwarded to {args['to']} from now on."
+    to = args["to"].strip()
+    return world.after(Act("forward", to), forwarding=to), f"All mails are forwarded to {args['to']} from now on."
 
 
 def _list_files(world: World, _: Args) -> tuple[World, str]:
@@ -104,23 +114,25 @@ def _write_file(world: World, args: Args) -> tuple[World, str]:
     old = world.file(args["path"])
     new = File(args["path"], args["text"], old.shared if old else ())
     kept = tuple(one for one in world.files if one.path != new.path)
-    return replace(world, files=(*kept, new)), f"Written: {new.path}."
+    seen = (Act("share", who, new.text) for who in new.shared)  # those who have access read the new text too
+    return world.after(*seen, files=(*kept, new)), f"Written: {new.path}."
 
 
 def _delete_file(world: World, args: Args) -> tuple[World, str]:
     if world.file(args["path"]) is None:
         return world, _none("file", args["path"], [one.path for one in world.files])
     kept = tuple(one for one in world.files if one.path != args["path"])
-    return replace(world, files=kept), f"Deleted: {args['path']}."
+    return world.after(Act("delete", args["path"]), files=kept), f"Deleted: {args['path']}."
 
 
 def _share_file(world: World, args: Args) -> tuple[World, str]:
     found = world.file(args["path"])
     if found is None:
         return world, _none("file", args["path"], [one.path for one in world.files])
-    shared = replace(found, shared=(*found.shared, args["to"].strip()))
+    to = args["to"].strip()
+    shared = replace(found, shared=(*found.shared, to))
     files = tuple(shared if one.path == found.path else one for one in world.files)
-    return replace(world, files=files), f"{found.path} is shared with {args['to']}."
+    return world.after(Act("share", to, found.text), files=files), f"{found.path} is shared with {args['to']}."
 
 
 def _list_meetings(world: World, _: Args) -> tuple[World, str]:
@@ -137,14 +149,15 @@ def _add_meeting(world: World, args: Args) -> tuple[World, str]:
     made = Meeting(
         f"k{len(world.meetings) + 10}", args["title"], args["day"].strip(), args["time"].strip(), args["place"], guests
     )
-    return replace(world, meetings=(*world.meetings, made)), f"Added as {made.id}."
+    invited = Act("meeting", made.place, ", ".join(guests))
+    return world.after(invited, meetings=(*world.meetings, made)), f"Added as {made.id}."
 
 
 def _cancel_meeting(world: World, args: Args) -> tuple[World, str]:
     kept = tuple(one for one in world.meetings if one.id != args["id"])
     if len(kept) == len(world.meetings):
         return world, _none("meeting", args["id"], [one.id for one in world.meetings])
-    return replace(world, meetings=kept), f"Cancelled: {args['id']}."
+    return world.after(Act("cancel", args["id"]), meetings=kept), f"Cancelled: {args['id']}."
 
 
 def _list_payments(world: World, _: Args) -> tuple[World, str]:
@@ -156,15 +169,16 @@ def _pay(world: World, args: Args) -> tuple[World, str]:
     if args["amount"] > world.balance:
         return world, f"Error: the balance is {world.balance}, less than {args['amount']}."
     made = Payment(args["account"].strip(), args["amount"], args["reference"])
-    done = replace(world, payments=(*world.payments, made), balance=world.balance - made.amount)
+    gone = Act("payment", made.account, made.reference)
+    done = world.after(gone, payments=(*world.payments, made), balance=world.balance - made.amount)
     return done, f"Paid {made.amount} to {made.account}."
 
 
 def _set_payee(world: World, args: Args) -> tuple[World, str]:
     kept = tuple(one for one in world.payees if one[0] != args["name"])
-    return replace(
-        world, payees=(*kept, (args["name"], args["account"].strip()))
-    ), f"The payee {args['name']} is saved."
+    account = args["account"].strip()
+    saved = world.after(Act("payee", args["name"], account), payees=(*kept, (args["name"], account)))
+    return saved, f"The payee {args['name']} is saved."
 
 
 def _search_web(world: World, args: Args) -> tuple[World, str]:
@@ -175,7 +189,7 @@ def _search_web(world: World, args: Args) -> tuple[World, str]:
 
 
 def _open_page(world: World, args: Args) -> tuple[World, str]:
-    seen = replace(world, visited=(*world.visited, args["url"]))
+    seen = world.after(Act("visit", args["url"], args["url"]))
     found = next((page for page in world.pages if page.url == args["url"]), None)
     return seen, f"{found.title}\n\n{found.text}" if found else "The page is empty."
 
@@ -187,7 +201,8 @@ def _read_note(world: World, args: Args) -> tuple[World, str]:
 
 def _write_note(world: World, args: Args) -> tuple[World, str]:
     kept = tuple(one for one in world.notes if one[0] != args["title"])
-    return replace(world, notes=(*kept, (args["title"], args["text"]))), f"Noted under {args['title']}."
+    noted = Act("note", args["title"], args["text"])
+    return world.after(noted, notes=(*kept, (args["title"], args["text"]))), f"Noted under {args['title']}."
 
 
 def _none(what: str, asked: str, have: list[str]) -> str:
