@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from trivet.core.errors import ConfigError, TargetError
+from trivet.core.errors import Blocked, ConfigError, TargetError
 from trivet.core.events import Attempt
 from trivet.core.hazards import Goal, Probe
 from trivet.core.judges.rules import RefusalRules
@@ -405,3 +405,33 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
     assert rate == pytest.approx(1.0)
     assert left == pytest.approx(10_000 - 740)
     assert Meter(0, lambda: 1.0).read(0, 10) == (0.0, 0.0, None)
+
+
+class Weary:
+    """An attack whose own model does what `failure` says; the target is asked only where `asks` says so."""
+
+    def __init__(self, failure: TargetError, asks: bool = False) -> None:
+        self.failure, self.asks = failure, asks
+
+    async def attack(self, goal: Goal, target: Model) -> Conversation:
+        conversation = Conversation.user(goal.request)
+        if self.asks:
+            conversation = conversation.then(await target.reply(conversation))
+        raise self.failure
+
+
+@pytest.mark.parametrize("failure", [Blocked("the attacker's gateway", "input"), TargetError("no attacker there")])
+@pytest.mark.parametrize("asks", [False, True])
+def test_what_the_attackers_own_model_fails_of_is_never_the_target_holding(
+    store: Store, failure: TargetError, asks: bool
+) -> None:
+    attack = NamedAttack("weary", "one", "train", Weary(failure, asks))
+    done = asyncio.run(campaign.run(GOALS[:3], [attack], Scripted("No."), JUDGE, store, run="r"))
+    assert [(a.verdict.label, a.verdict.judge, a.blocked) for a in done] == [("error", "attacker", "")] * 3
+
+
+def test_a_model_behind_an_attack_that_always_fails_ends_the_campaign_and_is_named(store: Store) -> None:
+    attack = NamedAttack("weary", "one", "train", Weary(TargetError("no attacker there")))
+    pace = Pace(errors_in_a_row=3)
+    with pytest.raises(TargetError, match="the model behind the attack failed 3 times"):
+        asyncio.run(campaign.run(GOALS[:6], [attack], Scripted("No."), JUDGE, store, run="r", pace=pace))

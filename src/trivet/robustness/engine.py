@@ -46,6 +46,8 @@ Progress = Callable[[int, int, int], None]
 SLICE = 0.005
 """Seconds after which a worker whose target never waits gives way to the others, and to Ctrl-C."""
 
+ATTACKER = "attacker"
+"""Who gave the verdict `error` where an attack failed by itself: its model refused, was blocked, or could not be reached."""
 GLANCE = 0.25
 """Seconds between two looks of a watcher."""
 
@@ -77,6 +79,7 @@ class Engine:
         self.writer = Writer(self.sink, self.journal.stored)
         self.budget = ErrorBudget(pace.errors_in_a_row, pace.error_share)
         self.judge_budget = ErrorBudget(pace.errors_in_a_row, pace.error_share, who="the judge")
+        self.attacker_budget = ErrorBudget(pace.errors_in_a_row, 1.0, who="the model behind the attack")
         self.limiter = Limiter(pace.concurrency, rate=pace.rate, tokens=pace.tokens_per_minute, patience=pace.timeout)
         self.line = Line(
             self.target,
@@ -125,13 +128,14 @@ class Engine:
     def take(self, attempts: Iterable[Event], jobs: Iterable[str]) -> None:
         """Stores and counts what was asked and judged elsewhere, of the jobs with these ids. TargetError as in `ask`."""
         of = {error_id(id): id for id in jobs}
-        for attempt in attempts:
-            assert isinstance(attempt, Attempt)
+        taken = [attempt for attempt in attempts if isinstance(attempt, Attempt)]
+        for attempt in taken:
             self.writer.put(attempt)
             self._spend(attempt)
             self._count(of.get(attempt.id, attempt.id), attempt)
+        for attempt in taken:  # after all of them are safe
             if attempt.verdict.label == "error":
-                self.budget.note(attempt.verdict.why)
+                self._budget_of(attempt.verdict).note(attempt.verdict.why)
             else:
                 self.budget.succeeded()
 
@@ -225,10 +229,13 @@ class Engine:
                 voice.heard = await job.attack.attack(job.task, voice)  # type: ignore[arg-type]
             else:
                 await voice.reply(Conversation.user(job.task.request))
-        except Blocked as stop:
-            verdict, blocked = Verdict("refused", 0.0, "gateway", why=f"blocked: {stop}"), stop.place
         except TargetError as failure:
-            verdict = Verdict("error", 0.0, "campaign", why=str(failure))
+            if not voice.failed(failure):  # a block of the attacker's own model says nothing about the target
+                verdict = Verdict("error", 0.0, ATTACKER, why=str(failure))
+            elif isinstance(failure, Blocked):
+                verdict, blocked = Verdict("refused", 0.0, "gateway", why=f"blocked: {failure}"), failure.place
+            else:
+                verdict = Verdict("error", 0.0, "campaign", why=str(failure))
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not voice.expired or (task and task.uncancel()):
@@ -303,15 +310,20 @@ class Engine:
                 self.judge_budget.succeeded()
 
     def note(self, talk: Talk) -> None:
-        """Counts a talk, and ends the campaign where the target fails too often."""
+        """Counts a talk, and ends the campaign where the target, or the model behind an attack, fails too often."""
         if talk.verdict is None or talk.verdict.label != "error":
             self.budget.succeeded()
+            if _is_dialogue(talk.job):
+                self.attacker_budget.succeeded()
             return
         try:
-            self.budget.note(talk.verdict.why)
+            self._budget_of(talk.verdict).note(talk.verdict.why)
         except TargetError as failure:
             self.given_up = failure
             raise
+
+    def _budget_of(self, verdict: Verdict) -> ErrorBudget:
+        return self.attacker_budget if verdict.judge == ATTACKER else self.budget
 
     def over_budget(self) -> bool:
         if self.pace.budget is None:

@@ -62,6 +62,7 @@ class Voice:
         "_pauses",
         "completion_tokens",
         "expired",
+        "failures",
         "id",
         "prompt_tokens",
         "sampling",
@@ -84,6 +85,8 @@ class Voice:
         self.until = inf
         """When the attempt must have ended, by `time.perf_counter`."""
         self.expired = False
+        self.failures: list[TargetError] = []
+        """What the target failed with. What else an attack ends with is of the attacker's own making."""
         self._line = line
         self._ask = ask
         self._last: tuple[Conversation, Message | None] = _NOTHING
@@ -100,6 +103,22 @@ class Voice:
 
     async def reply(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Message:
         """The target's next message. Sampling is the campaign's, whatever an attack would like."""
+        try:
+            return await self._replied(conversation)
+        except TargetError as failure:
+            self.failures.append(failure)
+            raise
+
+    def failed(self, failure: BaseException) -> bool:
+        """Whether the target is behind a failure of an attack, or whoever else the attack asks."""
+        at: BaseException | None = failure
+        while at is not None:
+            if any(at is one for one in self.failures):
+                return True
+            at = at.__cause__ or at.__context__
+        return False
+
+    async def _replied(self, conversation: Conversation) -> Message:
         self._last = conversation, None
         if self._ask is not None:
             message = _checked(await self._ask(conversation))
@@ -142,7 +161,7 @@ class Voice:
         A call that is refused for being too much is no failure of the target: it is tried again for as long as the target may
         ask for patience, however often.
         """
-        tried, began = 1, time.perf_counter()
+        tried, tries, began = int(not call.busy), 1, time.perf_counter()
         while True:
             waited = time.perf_counter() - began
             worth = waited < self._line.patience if call.busy else tried <= self._line.retries
@@ -152,14 +171,14 @@ class Voice:
                 raise TargetError(
                     f"{failure}; it asked to be left alone for {failure.retry_after:.0f} s: repeat the command later"
                 ) from failure
-            longest = min(MAX_PAUSE, self._line.backoff * 2 ** min(tried - 1, 16))
+            longest = min(MAX_PAUSE, self._line.backoff * 2 ** min(tries - 1, 16))
             await self._waiting(asyncio.sleep(max(random.uniform(0, longest), failure.retry_after)))
             self.tries += 1
             try:
                 return await self._try(conversation, call)
             except TargetError as again:
                 failure = again
-            tried += 1
+            tries, tried = tries + 1, tried + (not call.busy)
 
     async def _try(self, conversation: Conversation, call: _Call) -> Message:
         limiter = self._line.limiter
