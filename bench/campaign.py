@@ -13,8 +13,7 @@ Results: `attempts_per_s` (wall time), `ratio_vs_garak`, `ratio_vs_pyrit` (of wa
 another process on the machine disturbs less. `overhead_at_200ms`: 64 at a time against a target that takes
 200 ms, wall time over that of 64 workers in the same kind of event loop that do nothing else than to wait for the same target, minus one
 (`overhead_over_ideal` is over attempts / 64 x 200 ms, which no event loop reaches: its timers are rounded up to milliseconds). Where the
-bare workers miss the ideal by more than BUSY, the machine is busy with other things and wall time measures those; then it is the processor
-time of an attempt over 200 ms (`overhead_basis` says which; all are told).
+bare workers miss the ideal by more than BUSY, `busy` says that the machine had other things to do and the figure is worth little.
 A peer that cannot be installed leaves its key null, and `notes` says why.
 """
 
@@ -76,10 +75,9 @@ def overhead(row: Row) -> Row:
     over_bare, cpu = row["wall_seconds"] / row["bare_seconds"] - 1, row["cpu_seconds"] / row["attempts"]
     busy = row["bare_seconds"] / ideal - 1 > BUSY
     return {
-        "overhead_at_200ms": cpu / SLOW["seconds"] if busy else over_bare,
-        "overhead_basis": "processor time, on a busy machine" if busy else "wall time over that of bare workers",
+        "overhead_at_200ms": over_bare,
+        "busy": busy,
         "overhead_over_ideal": row["wall_seconds"] / ideal - 1,
-        "overhead_over_bare": over_bare,
         "bare_over_ideal": row["bare_seconds"] / ideal - 1,
         "cpu_ms_per_attempt": cpu * 1e3,
     }
@@ -123,7 +121,8 @@ def main() -> None:
     result = compared(given.rounds, {name: count for name, count in counts.items() if name not in given.without})
     result["notes"] += [f"{peer} was left out" for peer in given.without]
     slow = [side("ours", sys.executable, {"attempts": given.slow, **SLOW}) for _ in range(given.rounds)]
-    result |= overhead(min(slow, key=lambda row: float(row["wall_seconds"])))
+    each = [overhead(row) for row in slow]
+    result |= {key: middle(each, key) for key in each[0] if key != "busy"} | {"busy": any(row["busy"] for row in each)}
     result |= {"slow": slow, "cores": os.cpu_count(), "load": [load, os.getloadavg()[0]]}
     for key, value in result.items():
         if key not in ("rounds", "slow"):
