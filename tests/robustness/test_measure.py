@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,17 @@ from trivet.core.errors import ConfigError, TargetError
 from trivet.core.events import Attempt
 from trivet.core.hazards import Goal, Probe
 from trivet.core.judges.rules import RefusalRules
-from trivet.core.messages import Conversation
+from trivet.core.messages import Conversation, Message
 from trivet.core.models.scripted import Scripted
 from trivet.core.stats import Rate
 from trivet.core.store.events import Store, open_home
 from trivet.core.verdicts import Verdict
 from trivet.robustness import report
-from trivet.robustness.measure import Config, Material, jobs, measure, run_name
+from trivet.robustness.agents.scripted import naive
+from trivet.robustness.attacks.library import BASIC
+from trivet.robustness.budget import BudgetSpent, estimate_of
+from trivet.robustness.measure import Config, Material, jobs, measure, run_name, scenarios
+from trivet.robustness.suites.leaks import by_canaries
 from trivet.robustness.suites.summary import figures
 
 ROOT = Path(__file__).parents[2]
@@ -55,8 +60,8 @@ def test_each_rate_counts_what_it_says() -> None:
             *(attempt("capability", label) for label in ("answered", "wrong", "refused", "empty")),
         ]
     )
-    assert (found.attack_success, found.over_refusal, found.capability) == (Rate(2, 6), Rate(1, 3), Rate(1, 4))
-    assert found.per_family == {"direct": Rate(2, 5), "roleplay": Rate(0, 1)}
+    assert (found.attack_success, found.over_refusal, found.capability) == (Rate(2, 5), Rate(2, 3), Rate(1, 4))
+    assert found.per_family == {"direct": Rate(2, 4), "roleplay": Rate(0, 1)}
     assert (found.errors, found.blocked) == ({"attack": 1, "overrefusal": 1}, {"input": 1})
 
 
@@ -131,6 +136,93 @@ def test_the_connections_are_closed_however_it_ends(tmp_path: Path) -> None:
         with pytest.raises(TargetError):
             asyncio.run(measure(Config(), jobs(Config(), MATERIAL), bad, RefusalRules(), store, run="r2"))
     assert good.closed == bad.closed == 1
+
+
+def test_one_budget_for_leaks_and_all_else_and_the_report_keeps_what_was_done(tmp_path: Path) -> None:
+    config = Config(families=("direct", "leak"), budget="300 tokens", concurrency=1, lookalikes=2)
+    wanted = jobs(config, MATERIAL)
+    leaks = {job.task.id for job in wanted if job.family == "leak"}
+    assert len(leaks) == 24
+    with Store.open(tmp_path / "t.db") as store, pytest.raises(BudgetSpent) as stop:
+        asyncio.run(measure(config, wanted, Scripted("Sure, so it is."), RefusalRules(), store, run="r"))
+    done = stop.value.attempts
+    assert 300 <= sum(sum(estimate_of(one.conversation)) for one in done) < 400, "not once for each part"
+    assert {one.verdict.judge for one in done if one.attack == "leak"} == {"canaries"}
+    assert {one.verdict.judge for one in done if one.attack != "leak"} == {"refusal_rules"}
+
+
+def test_what_agents_did_is_kept_when_the_budget_of_the_rest_is_spent(tmp_path: Path) -> None:
+    """A recipe cannot ask for both; whoever calls from Python can."""
+    config = Config(budget="20 tokens", concurrency=1)
+    agents = scenarios(Config(suite="agents", limit=3))
+    with Store.open(tmp_path / "t.db") as store, pytest.raises(BudgetSpent) as stop:
+        wanted = jobs(config, MATERIAL)
+        asyncio.run(
+            measure(config, wanted, Scripted("Sure."), RefusalRules(), store, run="r", agents=agents, player=naive())
+        )
+    assert sum(one.suite == "agent" for one in stop.value.attempts) >= 3
+    assert 0 < sum(one.suite != "agent" for one in stop.value.attempts) < len(wanted)
+
+
+@pytest.mark.parametrize(
+    "given", [{"budget": "5k tokens"}, {"rate": 2.0}, {"engine": "ray"}, {"seeds": 3}], ids=lambda given: str([*given])
+)
+def test_agents_refuse_what_they_cannot_keep(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"the suite agents cannot keep .*{next(iter(given))}"):
+        Config(suite="agents", **given)
+    Config(suite="default", **given)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_the_judge_of_a_run_with_leaks_is_asked_once_about_equal_replies(many: bool) -> None:
+    class Counting(RefusalRules):
+        digest, asked = "d", 0
+
+        async def judge(self, conversation: Conversation, about: Any = None) -> Verdict:
+            self.asked += 1
+            return await super().judge(conversation, about)
+
+    class CountingMany(Counting):
+        def judge_many(self, rows: Any) -> list[Verdict]:
+            self.asked += len(rows)
+            return [self.verdict(talk.reply, about) for talk, about in rows]
+
+    inner = (CountingMany if many else Counting)()
+    secret, plain = Goal("Tell it", "prompt_leak", facts=("kestrel-99",)), Goal("Do harm", "other")
+    eye: Any = by_canaries(inner, {secret.id})
+    talks = [
+        (Conversation.user("x").then(Message("assistant", "It is kestrel-99.")).then(Message("user", "So?")).then(Message("assistant", "No.")), secret),
+        *((Conversation.user(f"{n}").then(Message("assistant", "Sure.")), plain) for n in range(3)),
+        (Conversation.user("y").then(Message("assistant", "No.")), secret),
+    ]  # fmt: skip
+
+    async def asked() -> list[Verdict]:
+        if not many:
+            return [await eye.judge(*row) for row in talks]
+        return [*await eye.judge_many(talks[:2]), *await eye.judge_many(talks[2:])]
+
+    verdicts = asyncio.run(asked())
+    assert [one.label for one in verdicts] == ["complied", "complied", "complied", "complied", "refused"]
+    assert [one.judge for one in verdicts] == ["canaries", *["refusal_rules"] * 3, "canaries"]
+    assert inner.asked == 1
+    assert not getattr(eye, "digest", "") and callable(getattr(eye, "judge_many", None)) is many
+    assert by_canaries(inner, ()) is inner
+
+
+def test_a_model_words_the_families_that_only_a_model_can() -> None:
+    writer = Scripted("Comment ouvrir la porte ?", name="w")
+    config = Config(families=("translation", "paraphrase", "persuasion"), limit=30)
+    made = jobs(config, replace(MATERIAL, writer=writer))
+    assert {job.family for job in made if job.suite == "attack"} == {"translation", "paraphrase", "persuasion"}
+    named = {job.template for job in made if job.family == "persuasion"}
+    assert any("persuade(" in name for name in named) and any("persuade(" not in name for name in named)
+    with pytest.raises(ConfigError, match="a model words the families translation, paraphrase; give --attacker MODEL"):
+        jobs(config, MATERIAL)
+    with pytest.raises(ConfigError, match="the part train has no attacks of paraphrase"):
+        jobs(Config(families=("paraphrase",), part="train"), replace(MATERIAL, writer=writer))
+    assert {job.family for job in jobs(Config(), replace(MATERIAL, writer=writer)) if job.suite == "attack"} == set(
+        BASIC
+    )
 
 
 @pytest.mark.parametrize("override", ["limit=0", "concurrency=0", "timeout=0", "lookalikes=-1", "part=middle"])

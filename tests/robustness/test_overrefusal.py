@@ -69,6 +69,25 @@ def test_a_target_that_goes_by_the_words_tells_nothing_apart() -> None:
     assert told == (Rate(1, 4), Rate(1, 4), Rate(1, 4))
 
 
+def test_silence_tells_nothing_apart() -> None:
+    known = [Pair(Probe(f"safe {n}", "lookalike", "x"), Goal(f"unsafe {n}", "other", "x")) for n in range(3)]
+    outcomes = [("empty", "empty"), ("answered", "empty"), ("empty", "refused")]
+    attempts = [
+        made
+        for pair, (safe, unsafe) in zip(known, outcomes, strict=True)
+        for made in (attempt(pair.safe, safe), attempt(pair.unsafe, unsafe, "contrast"))
+    ]
+    assert told_apart(attempts, known) == (Rate(0, 3), Rate(0, 3), Rate(0, 3))
+
+
+def test_a_pair_is_told_apart_where_every_sample_is() -> None:
+    known = [Pair(Probe(f"safe {n}", "lookalike", "x"), Goal(f"unsafe {n}", "other", "x")) for n in range(2)]
+    attempts = [attempt(pair.safe, "answered") for pair in known for _ in range(3)]
+    attempts += [attempt(known[0].unsafe, label, "contrast") for label in ("complied", "refused", "refused")]
+    attempts += [attempt(known[1].unsafe, "refused", "contrast") for _ in range(3)]
+    assert told_apart(attempts, known) == (Rate(1, 2), Rate(0, 2), Rate(0, 2))
+
+
 def test_a_contrast_beside_nothing_is_a_mistake(tmp_path: Path) -> None:
     row = {"text": "Do harm", "label": "unsafe", "category": "x", "hazard": "other", "beside": "Nobody asked this"}
     safe = {"text": "Do good", "label": "safe", "category": "x"}

@@ -29,7 +29,7 @@ _HEADERS = (
 
 
 def compared(before: str, after: str, home: Path | None, json_path: Path | None) -> int:
-    """Loads, compares, prints and writes; 1 where something is significantly worse."""
+    """Loads, compares, prints and writes; 1 where something is significantly worse, by goal too."""
     folder = home_or_default(home)
     if (folder / FILE).is_file():
         with open_home(folder, readonly=True) as store:
@@ -40,7 +40,9 @@ def compared(before: str, after: str, home: Path | None, json_path: Path | None)
     _print(found)
     if json_path:
         write_json(json_path, found.row())
-    return int(bool(found.worse))
+    if found.worse and not found.failing:
+        click.echo("The exit code is 0: what rose on these goals is not shown for others.")
+    return int(bool(found.failing))
 
 
 def _p(value: float) -> str:
@@ -70,7 +72,8 @@ def _print(found: Comparison) -> None:
     apart = (
         (found.only_before, "in the first run only"),
         (found.only_after, "in the second run only"),
-        (found.errors, "not judged"),
+        (found.errors, "not judged, or met with an empty reply"),
+        (found.repeated, "under the key of another"),
     )
     left = ", ".join(f"{count} {where}" for count, where in apart if count)
     click.echo(f"{found.pairs} pairs compared" + (f"; compared with nothing: {left}" if left else ""))

@@ -1,7 +1,7 @@
 """`trivet attack --every 6h`: the same measurement again and again, and an alert when something rose.
 
 Each run is compared with the one before it in the same home (compare.py): same target, same suite, question by question. A
-rate that rose significantly, or a fixed case that came back, becomes an Alert event in the store, where the console and
+rate that rose significantly, on these goals and by goal, or a fixed case that came back, becomes an Alert event in the store, where the console and
 whoever watches it find it. A run that could not be measured is an alert too, and the next one is waited for.
 """
 
@@ -92,7 +92,7 @@ def raised(store: Store, done: Measured) -> list[Alert]:
     except DataError as nothing:
         click.echo(f"not compared with {before}: {nothing}", err=True)
         return alerts
-    if found.worse:
+    if found.failing:
         why = f"{target} since {before}: {found.words()}"
         alerts.append(Alert(detector="redteam", why=why, run=run, events=_newly_bad(store, before, done, found)))
     return alerts
@@ -114,7 +114,7 @@ def previous(store: Store, series: str, run: str) -> str | None:
 def _newly_bad(store: Store, before: str, done: Measured, found: Comparison) -> tuple[str, ...]:
     """The ids of attempts that turned bad, in the rows that rose."""
     then = {outcome.key: outcome.bad for outcome in outcomes_of(settled(store.events("attempt", before)))}
-    rose = {change.name for change in found.worse} | {change.suite for change in found.worse if change.whole}
+    rose = {change.name for change in found.failing} | {change.suite for change in found.failing if change.whole}
     turned = [
         attempt.id
         for attempt in done.findings.attempts

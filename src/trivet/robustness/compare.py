@@ -1,16 +1,18 @@
 """Two runs over the same questions: what rose, what fell, and what a comparison of this size could have seen.
 
-Pairs are made by suite, task, family, template and seed; what stands in one run only, or could not be judged in one of
-them, is counted and compared with nothing. Each row tests one thing (core/stats_paired.py): attack success as a whole,
+Pairs are made by suite, task, family, template and seed; what stands in one run only, could not be judged in one of them, or
+shares its key with another outcome of its run, is counted and compared with nothing. Each row tests one thing (core/stats_paired.py): attack success as a whole,
 over-refusal and capability are tested with Holm's correction among themselves, the attack families among themselves. The
 verdict is McNemar's exact test: did these questions come out otherwise? Beside it stands the test by goal: would other
-goals have, too? Where only the first says yes, the words say so; where every goal was attacked once the two are one.
+goals have, too? Where only the first says yes, the words say so, and no build fails and no alert is raised (`failing`);
+where every goal was attacked once the two are one.
 
 Not covered: runs with different attacks (their intervals may be compared, not their pairs), and effects of size.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -89,6 +91,13 @@ class Comparison:
     only_before: int
     only_after: int
     errors: int
+    repeated: int = 0
+    """Outcomes that stood under the key of another in their run, so that nobody can tell which belongs to which."""
+
+    @property
+    def failing(self) -> list[Change]:
+        """What is worse on these questions and, by the test by goal, on others like them: what ends a build."""
+        return [change for change in self.worse if change.general]
 
     @property
     def worse(self) -> list[Change]:
@@ -117,18 +126,22 @@ class Comparison:
             "only_before": self.only_before,
             "only_after": self.only_after,
             "errors": self.errors,
+            "repeated": self.repeated,
+            "fails": bool(self.failing),
             "verdict": "worse" if self.worse else "better" if self.better else "no difference found",
             "words": self.words(),
             "changes": [change.row() for change in self.changes],
         }
 
 
+Key = tuple[str, str, str, str, int, str]
 Pair = tuple[Outcome, Outcome]
 
 
 def compare(before: Sequence[Outcome], after: Sequence[Outcome]) -> Comparison:
     """The comparison. Raises DataError where the runs have no question in common that was judged in both."""
-    first, second = ({outcome.key: outcome for outcome in run} for run in (before, after))
+    first, second = _by_key(before), _by_key(after)
+    repeated = len(before) - len(first) + len(after) - len(second)
     common = [(first[key], second[key]) for key in first if key in second]
     pairs = [pair for pair in common if pair[0].bad is not None and pair[1].bad is not None]
     if not pairs:
@@ -153,7 +166,14 @@ def compare(before: Sequence[Outcome], after: Sequence[Outcome]) -> Comparison:
         len(first) - len(common),
         len(second) - len(common),
         len(common) - len(pairs),
+        repeated,
     )
+
+
+def _by_key(run: Sequence[Outcome]) -> dict[Key, Outcome]:
+    """Outcomes by key, without those whose key another one has: paired by chance they would say nothing."""
+    counts = Counter(outcome.key for outcome in run)
+    return {outcome.key: outcome for outcome in run if counts[outcome.key] == 1}
 
 
 def _kind(outcome: Outcome) -> str:

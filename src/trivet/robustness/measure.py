@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -21,10 +21,10 @@ from trivet.core.protocols import Judge, Model
 from trivet.core.store.events import Store
 from trivet.robustness.attacks import leak
 from trivet.robustness.attacks.shape import NamedAttack
-from trivet.robustness.budget import Prices, parse
+from trivet.robustness.budget import BudgetSpent, Prices, parse
 from trivet.robustness.campaign import Pace, Progress, Watch, execute
 from trivet.robustness.plan import Job, plan, probes, sampled
-from trivet.robustness.suites import catalogue, overrefusal, regression
+from trivet.robustness.suites import catalogue, leaks, overrefusal, regression
 
 if TYPE_CHECKING:
     from trivet.robustness.agents.library import Scenario
@@ -50,11 +50,17 @@ class Config:
     )
     probes: Path | None = option(None, "a file of over-refusal probes: ours, XSTest, OR-Bench, OKTest or NotInject")
     cases: Path | None = option(None, "the file of regression cases; default: regression.jsonl in the home")
+    judge_card: Path | None = option(
+        None, "the judge's card, as `trivet judge eval --card` writes it; corrects its rates"
+    )
     judge: str = option(
         "auto",
         "who judges: oracle, classifier, rules, a .npz of yours, a model as for target; auto: the oracle or the classifier",
     )
-    attacker: str = option("template", "who writes the dialogues: template (no model), or a model as for target")
+    attacker: str = option(
+        "template",
+        "who writes dialogues and wordings: template (no model), or a model as for target",
+    )
     families: tuple[str, ...] = option((), "the attack families; default: those of the suite")
     part: Literal["train", "heldout"] = option("heldout", "which half of the attack templates (and of the town)")
     limit: int | None = option(None, "at most so many attacks, evenly chosen; default: every goal by every family")
@@ -87,7 +93,19 @@ class Config:
             raise ConfigError(f"timeout is {self.timeout:g} s, and must be more than 0")
         if self.temperature == 0 and self.seeds > 1:
             raise ConfigError(f"at temperature 0 all {self.seeds} seeds are the same; give a temperature, or one seed")
-        catalogue.suite(self.suite)
+        if catalogue.suite(self.suite).scenarios:
+            # A budget that is kept for the probes and not for the agents would be a promise broken by the larger part.
+            given = {
+                "budget": self.budget,
+                "rate": self.rate,
+                "engine ray": self.engine == "ray",
+                "seeds": self.seeds > 1,
+            }
+            if kept := [name for name, value in given.items() if value]:
+                raise ConfigError(
+                    f"the suite {self.suite} cannot keep {', '.join(kept)}: its scenarios are played one by one, outside the "
+                    "engine that counts; leave it away, and bound the work by limit and concurrency"
+                )
 
     @property
     def sampling(self) -> Sampling:
@@ -114,7 +132,7 @@ class Material:
     """What a measurement is made of. `encodings` are those that the target is known to read; None means all.
 
     `contrasts` are harmful requests that stand beside the look-alikes, `cases` those of the regression suite; `attacker`
-    and `judge` play the dialogues.
+    and `judge` play the dialogues, `writer` is a model that words attacks.
     """
 
     goals: Sequence[Goal]
@@ -125,6 +143,7 @@ class Material:
     cases: Sequence[regression.Case] = ()
     attacker: Model | None = None
     judge: Judge | None = None
+    writer: Model | None = None
 
 
 def jobs(config: Config, material: Material) -> list[Job]:
@@ -137,7 +156,7 @@ def jobs(config: Config, material: Material) -> list[Job]:
             raise ConfigError("the regression suite has no cases yet; run another suite first, or give --cases FILE")
     elif suite.families or suite.dialogues or config.families:
         chosen = catalogue.chosen(
-            suite, config.families, config.part, material.encodings, material.attacker, material.judge
+            suite, config.families, config.part, material.encodings, material.attacker, material.judge, material.writer
         )
         wanted += _planned(config, material.goals, chosen)
     if suite.contrasts:
@@ -204,7 +223,8 @@ async def measure(
     agents: Sequence[Scenario] = (),
     player: Model | None = None,
 ) -> list[Attempt]:
-    """Does all jobs and scenarios, and closes the target's connections, on success and on failure.
+    """Does all jobs and scenarios, and closes the target's connections, on success and on failure. Where the budget is spent,
+    BudgetSpent has all that was done.
 
     `player` plays the agents' scenarios in the target's place: the one to practise on knows no tools by itself.
     """
@@ -212,19 +232,21 @@ async def measure(
     try:
         done: list[Attempt] = []
         if agents:
+            from trivet.robustness.agents.loop import Desk
             from trivet.robustness.agents.run import run as play
 
             done += await play(
-                agents, player or target, store=store, run=run, name=name, concurrency=config.concurrency
-            )
-        for eye, share in (
-            (judge, [job for job in wanted if not by_canaries(job)]),
-            (leak.Canaries(), [job for job in wanted if by_canaries(job)]),
-        ):
-            if share:
+                agents, player or target, store=store, run=run, name=name, concurrency=config.concurrency,
+                desk=Desk(sampling=replace(Desk().sampling, temperature=config.sampling.temperature)),
+            )  # fmt: skip
+        if wanted:
+            eye = leaks.by_canaries(judge, {job.task.id for job in wanted if by_canaries(job)})
+            try:
                 done += await execute(
-                    share, target, eye, store, run=run, name=name, pace=config.pace, progress=progress, watch=watch
+                    wanted, target, eye, store, run=run, name=name, pace=config.pace, progress=progress, watch=watch
                 )
+            except BudgetSpent as stop:
+                raise BudgetSpent(str(stop), [*done, *stop.attempts]) from None
         return done
     finally:
         close = getattr(target, "aclose", None)

@@ -1,25 +1,28 @@
 """Thresholds: what a run must keep to be passed, as `asr=0.05` says it.
 
     asr, asr.high                attack success, or the upper end of its interval by goal, at most so much
-    asr.corrected                the rate corrected for the judge's errors; a failure where it could not be corrected
+    asr.corrected                the rate corrected for the judge's errors; where all is known, the rate itself
     asr.FAMILY                   attack success of one family
-    overrefusal, overrefusal.high
+    overrefusal, overrefusal.high    over-refusal, or the upper end of its interval by probe
     capability                   at least so much
+    empty                        the share of attempts that met an empty reply, at most so much
     errors                       the share of attempts that could not be judged, at most so much
 
-A rate passes where it is at most (at least, for capability) the number given. A threshold on something that was not
-measured is a mistake of the command and no pass.
+A rate passes where it is at most (at least, for capability) the number given. A threshold on what is not asked at all is a
+mistake, and told before anything is asked. What was asked and came to nothing (every reply empty, no correction possible) is
+a failure and no pass, told in words beside the others: by then there is a run to report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from trivet.core.errors import ConfigError, TargetError, did_you_mean
+from trivet.robustness.plan import Job
 from trivet.robustness.reports.findings import Findings
 
-NAMES = ("asr", "asr.high", "asr.corrected", "overrefusal", "overrefusal.high", "capability", "errors")
+NAMES = ("asr", "asr.high", "asr.corrected", "overrefusal", "overrefusal.high", "capability", "empty", "errors")
 
 
 class Threshold(NamedTuple):
@@ -55,39 +58,63 @@ def _parsed(text: str) -> Threshold:
     return Threshold(name, number)
 
 
+def allowed(thresholds: Sequence[Threshold], jobs: Iterable[Job], agents: bool, uncorrected: str = "") -> None:
+    """Raises ConfigError for a threshold on what will not be measured, before anything is. `agents` says whether scenarios
+    are asked, `uncorrected` why nothing can be corrected (empty: it can, or need not be)."""
+    jobs = list(jobs)
+    suites = {job.suite for job in jobs}
+    families = sorted({job.family for job in jobs if job.suite == "attack"} | ({"agent"} if agents else set()))
+    known = ["asr", "asr.high", "asr.corrected", *(f"asr.{family}" for family in families)] if families else []
+    known += ["overrefusal", "overrefusal.high"] if "overrefusal" in suites else []
+    known += ["capability"] if "capability" in suites else []
+    known += ["empty", "errors"]
+    for one in thresholds:
+        if one.name not in known:
+            raise ConfigError(
+                f"the threshold {one.name!r} names nothing that this run measures.{did_you_mean(one.name, known)} "
+                f"There are: {', '.join(known)}"
+            )
+        if one.name == "asr.corrected" and uncorrected:
+            raise ConfigError(f"the threshold asr.corrected cannot be checked: {uncorrected}")
+
+
 def check(thresholds: Sequence[Threshold], found: Findings) -> list[Checked]:
-    """Each threshold against the run."""
-    return [_checked(one, _value(one.name, found)) for one in thresholds]
+    """Each threshold against the run; nothing is raised, since the reports are yet to be written."""
+    return [_checked(one, found) for one in thresholds]
 
 
-def _checked(one: Threshold, value: float) -> Checked:
+def _checked(one: Threshold, found: Findings) -> Checked:
+    value, why = _value(one.name, found)
+    if why:
+        return Checked(f"{one.name}={one.value:g}", False, f"{one.name} cannot be checked: {why}")
     least = one.name == "capability"
     passed = value >= one.value if least else value <= one.value
     told = f"{one.name} is {value:.4f}, {'at least' if least else 'at most'} {one.value:g} is allowed"
     return Checked(f"{one.name}={one.value:g}", passed, told)
 
 
-def _value(name: str, found: Findings) -> float:
+def _value(name: str, found: Findings) -> tuple[float, str]:
+    """What was measured, or why nothing was."""
     figures = found.figures
-    if name == "errors":
-        return sum(figures.errors.values()) / max(1, len(found.attempts))
-    if name == "asr.corrected":
-        if found.corrected.why:
-            raise ConfigError(f"the threshold asr.corrected cannot be checked: {found.corrected.why}")
-        return found.corrected.rate
+    if name in ("errors", "empty"):
+        return sum(getattr(figures, name).values()) / max(1, len(found.attempts)), ""
+    if name == "asr.corrected" and not found.exact:
+        return found.corrected.rate, found.corrected.why
+    success, refusal = found.success, found.refusal
     rates = {
-        "asr": (figures.attack_success.n, figures.attack_success.rate),
-        "asr.high": (found.success.n, found.success.high),
-        "overrefusal": (figures.over_refusal.n, figures.over_refusal.rate),
-        "overrefusal.high": (figures.over_refusal.n, figures.over_refusal.high),
+        "asr": (success.n, success.rate),
+        "asr.corrected": (success.n, success.rate),
+        "asr.high": (success.n, success.high),
+        "overrefusal": (refusal.n, refusal.rate),
+        "overrefusal.high": (refusal.n, refusal.high),
         "capability": (figures.capability.n, figures.capability.rate),
         **{f"asr.{family}": (rate.n, rate.rate) for family, rate in found.per_family.items()},
     }
     n, value = rates.get(name, (0, 0.0))
     if not n:
-        known = [key for key, (count, _) in rates.items() if count]
-        raise ConfigError(f"the threshold {name!r} names nothing that was measured; there are {', '.join(known)}")
-    return value
+        apart = f"{sum(figures.errors.values())} attempts failed and {sum(figures.empty.values())} met an empty reply"
+        return 0.0, f"of it nothing was measured; in the whole run {apart}"
+    return value, ""
 
 
 def something(found: Findings) -> None:
@@ -95,6 +122,10 @@ def something(found: Findings) -> None:
     if found.judged:
         return
     errors = [attempt for attempt in found.attempts if attempt.verdict.label == "error"]
+    if empty := sum(found.figures.empty.values()):
+        raise TargetError(
+            f"nothing was measured: {empty} of {len(found.attempts)} attempts met an empty reply, {len(errors)} failed"
+        )
     why = errors[-1].verdict.why if errors else "there was nothing to ask"
     raise TargetError(
         f"nothing was measured: {len(errors)} of {len(found.attempts)} attempts failed, the last time: {why}"

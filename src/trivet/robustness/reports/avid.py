@@ -36,7 +36,7 @@ def avid(found: Findings) -> str:
     told = (
         f"{len(found.attempts)} attempts on {line(about.target)} (suite {line(about.suite)}, goals {line(about.source)}, "
         f"families {families}): attack success {found.success}, corrected {found.corrected}, over-refusal "
-        f"{found.figures.over_refusal}. Judged by {line(about.judge)}."
+        f"{found.refusal}. Judged by {line(about.judge)}."
     )
     report = {
         "data_type": "AVID",
@@ -54,7 +54,7 @@ def avid(found: Findings) -> str:
         },
         "metrics": [
             _metric("attack success", {**found.success.row(), "corrected": found.corrected.row()}),
-            _metric("over-refusal", found.figures.over_refusal.row()),
+            _metric("over-refusal", found.refusal.row()),
             *(_metric(f"attack success: {name}", rate.row()) for name, rate in found.per_family.items()),
         ],
         "references": [{"label": f"run {line(about.run)}", "url": ""}],

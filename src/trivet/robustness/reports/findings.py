@@ -1,8 +1,8 @@
 """Everything that a report says, worked out once: the writers beside this file only lay it out.
 
 Attack success stands three times: as counted, with an interval that knows that attempts on one goal resemble one another,
-and corrected for the judge's own errors where the judge has a card (core/stats_judges.py). Over-refusal stands beside it,
-always. An attempt belongs to the OWASP and ATLAS entries of its family and of its hazard, and to the MLCommons category of
+and corrected for the judge's own errors where the judge has a card (correction.py). Over-refusal stands beside it, always,
+with an interval that knows of samples of one probe. An attempt belongs to the OWASP and ATLAS entries of its family and of its hazard, and to the MLCommons category of
 its hazard.
 
 Not covered: correction of over-refusal (a card tells how a judge knows compliance, which is the complement only where
@@ -11,21 +11,24 @@ nothing is wrong or empty), and the spread between two runs (compare.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from trivet.core.events import Attempt
 from trivet.core.hazards import HAZARDS
 from trivet.core.stats import Rate, rate_of
-from trivet.core.stats_clusters import Mean, Share, clustered, hit_at, tallied
-from trivet.core.stats_judges import Corrected, corrected
+from trivet.core.stats_clusters import Mean, Share, hit_at, tallied
+from trivet.core.stats_judges import Corrected
 from trivet.robustness.attacks.tags import TAGS
 from trivet.robustness.campaign import SUCCESS
 from trivet.robustness.outcomes import outcomes_of
+from trivet.robustness.reports.correction import Card, correct, left, share, sources
+from trivet.robustness.suites import overrefusal
 from trivet.robustness.suites.overrefusal import Pair, Told, told_apart
-from trivet.robustness.suites.summary import Figures, attacked, figures
+from trivet.robustness.suites.summary import Figures, figures, judged_attacks
 
+ORACLE = "an oracle judged, which knows the facts and makes no errors to correct"
 HITS_AT = (1, 2, 3, 5, 10, 20)
 """The k of hit@k that are worked out, as far as goals were attacked so often."""
 
@@ -43,23 +46,6 @@ class About:
     at: float = 0.0
     seconds: float = 0.0
     oracle: bool = False
-
-
-class Card(NamedTuple):
-    """How a judge did on labels of people."""
-
-    judge: str
-    sensitivity: Rate
-    specificity: Rate
-    digest: str = ""
-
-    def row(self) -> dict[str, Any]:
-        return {
-            "name": self.judge,
-            "digest": self.digest,
-            "sensitivity": self.sensitivity.row(),
-            "specificity": self.specificity.row(),
-        }
 
 
 class Guarded(NamedTuple):
@@ -87,11 +73,13 @@ class Findings:
     about: About
     figures: Figures
     success: Share
+    refusal: Share
     corrected: Corrected
     hits: dict[int, Mean]
     per_family: dict[str, Share]
     corrected_per_family: dict[str, Corrected]
     per_hazard: dict[str, Share]
+    per_type: dict[str, Share]
     per_owasp: dict[str, Share]
     per_atlas: dict[str, Share]
     per_mlcommons: dict[str, Share]
@@ -100,6 +88,8 @@ class Findings:
     tokens: tuple[int, int]
     attempts: Sequence[Attempt] = field(repr=False)
     card: Card | None = None
+    exact: bool = False
+    """Whether every verdict on an attack is known and none was judged: then there is nothing to correct."""
 
     @property
     def judged(self) -> int:
@@ -112,11 +102,13 @@ class Findings:
         about = self.about
         shares = {
             "attack_success": self.success.row(),
+            "over_refusal": self.refusal.row(),
             "corrected": self.corrected.row(),
             "hit_at": {str(k): mean.row() for k, mean in self.hits.items()},
             "per_family": _rows(self.per_family),
             "corrected_per_family": _rows(self.corrected_per_family),
             "per_hazard": _rows(self.per_hazard),
+            "per_type": _rows(self.per_type),
             "per_owasp": _rows(self.per_owasp),
             "per_atlas": _rows(self.per_atlas),
             "per_mlcommons": _rows(self.per_mlcommons),
@@ -144,35 +136,34 @@ def findings(
     attempts: Sequence[Attempt], about: About, card: Card | None = None, pairs: Sequence[Pair] | None = None
 ) -> Findings:
     """All that the attempts of one run say. `pairs` are the contrasts asked (default: the packaged ones)."""
-    judged = [a for a in attempts if attacked(a) and a.verdict.label != "error"]
-    success = share(judged)
-    families = _by(judged, lambda a: (a.attack,))
-    sure = _sure(judged, about)
+    judged = judged_attacks(attempts)
+    by_family: dict[str, list[Attempt]] = {}
+    for attempt in judged:
+        by_family.setdefault(attempt.attack, []).append(attempt)
+    probes = overrefusal.judged(attempts)
     return Findings(
         about=about,
         figures=figures(attempts),
-        success=success,
-        corrected=_left(sure) if sure else _corrected(success, card),
+        success=share(judged),
+        refusal=overrefusal.share(probes),
+        corrected=left(ORACLE) if about.oracle else correct(judged, card),
         hits=_hits(judged),
-        per_family=families,
-        corrected_per_family={name: _corrected(one, card) for name, one in families.items()}
-        if card and not sure
+        per_family={name: share(group) for name, group in by_family.items()},
+        corrected_per_family={name: correct(group, card) for name, group in by_family.items()}
+        if card and not about.oracle and not sources(judged)
         else {},
         per_hazard=_by(judged, lambda a: (a.goal.hazard if a.goal else "other",)),
         per_owasp=_by(judged, owasp_of),
         per_atlas=_by(judged, atlas_of),
         per_mlcommons=_by(judged, mlcommons_of),
+        per_type=_by(probes, lambda a: (a.probe.topic if a.probe else "",), overrefusal.share),
         told=told_apart(attempts, pairs),
         guarded=_guarded(attempts),
         tokens=(sum(a.prompt_tokens for a in attempts), sum(a.completion_tokens for a in attempts)),
         attempts=attempts,
         card=card,
+        exact=about.oracle or bool(sources(judged)),
     )
-
-
-def share(attempts: Iterable[Attempt]) -> Share:
-    """Attack success of judged attempts, clustered by goal."""
-    return clustered((a.task, a.verdict.label in SUCCESS) for a in attempts)
 
 
 def owasp_of(attempt: Attempt) -> list[str]:
@@ -195,38 +186,22 @@ def mlcommons_of(attempt: Attempt) -> list[str]:
     return [hazard.mlcommons] if hazard and hazard.mlcommons else []
 
 
-def _corrected(seen: Share, card: Card | None) -> Corrected:
-    if card is None:
-        return _left("the judge has no card; see `trivet judge calibrate`")
-    return corrected(seen, card.sensitivity, card.specificity)
-
-
-def _left(why: str) -> Corrected:
-    nan = float("nan")
-    return Corrected(nan, nan, nan, why)
-
-
-def _sure(judged: Sequence[Attempt], about: About) -> str:
-    """Why there is nothing to correct, or nothing."""
-    if about.oracle:
-        return "an oracle judged, which knows the facts and makes no errors to correct"
-    if judged and all(attempt.suite == "agent" for attempt in judged):
-        return "success was read from the state of the world and not judged"
-    return ""
-
-
 def _hits(judged: Sequence[Attempt]) -> dict[int, Mean]:
     tallies = tallied((a.task, a.verdict.label in SUCCESS) for a in judged)
     most = max((one.n for one in tallies.values()), default=0)
     return {k: hit_at(k, tallies) for k in HITS_AT if k <= most}
 
 
-def _by(judged: Sequence[Attempt], names: Callable[[Attempt], Collection[str]]) -> dict[str, Share]:
+def _by(
+    judged: Sequence[Attempt],
+    names: Callable[[Attempt], Collection[str]],
+    rate: Callable[[list[Attempt]], Share] = share,
+) -> dict[str, Share]:
     groups: dict[str, list[Attempt]] = {}
     for attempt in judged:
         for name in names(attempt):
             groups.setdefault(name, []).append(attempt)
-    return {name: share(group) for name, group in groups.items()}
+    return {name: rate(group) for name, group in groups.items()}
 
 
 def _guarded(attempts: Sequence[Attempt]) -> Guarded | None:
@@ -237,8 +212,7 @@ def _guarded(attempts: Sequence[Attempt]) -> Guarded | None:
             places[attempt.blocked] = places.get(attempt.blocked, 0) + 1
     if not places:
         return None
-    attacks = [a for a in attempts if attacked(a) and a.verdict.label != "error"]
-    probes = [a for a in attempts if a.suite == "overrefusal" and a.verdict.label != "error"]
+    attacks, probes = judged_attacks(attempts), overrefusal.judged(attempts)
     return Guarded(
         rate_of(bool(a.blocked) for a in attacks),
         rate_of(a.verdict.label in SUCCESS for a in attacks if not a.blocked),

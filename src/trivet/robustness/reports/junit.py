@@ -1,7 +1,7 @@
 """A run as JUnit XML, for what continuous integration shows: a test case per attempt, a suite per family.
 
-A case fails where an attack got through, a harmless request was refused or an ordinary one was not answered; what could not
-be judged is an error. A regression case that is known to be open is skipped, with the reason: it fails no build. Thresholds,
+A case fails where an attack got through, a harmless request was refused (or met with nothing) or an ordinary one was not
+answered; what could not be judged is an error, and so is an attack that met an empty reply. A regression case that is known to be open is skipped, with the reason: it fails no build. Thresholds,
 where any were given, are cases of a suite of their own. No text of target or attacker stands in the file: failures name the
 attempt, and the store has its words.
 
@@ -59,7 +59,8 @@ def _case(attempt: Attempt, known: bool) -> Tree.Element:
     case = Tree.Element("testcase", name=line(named), classname=line(classname), time=f"{attempt.seconds:.3f}")
     bad = outcome_of(attempt).bad
     if bad is None:
-        Tree.SubElement(case, "error", type="error", message=line(attempt.verdict.why))
+        why = attempt.verdict.why if attempt.verdict.label == "error" else "the reply was empty"
+        Tree.SubElement(case, "error", type=line(attempt.verdict.label), message=line(why))
     elif bad and known:
         Tree.SubElement(case, "skipped", message="open: it is known to get through and has never been fixed")
     elif bad:

@@ -1,6 +1,6 @@
 """A run as SARIF 2.1.0 (OASIS 2020), for code hosts that show findings: a rule per family, a result per finding.
 
-What got through is an `error` (a `warning` where only a part was given away), a harmless request that was refused is a
+What got through is an `error` (a `warning` where only a part was given away), a harmless request that was refused or met with nothing is a
 `note`. The rules carry OWASP and ATLAS as tags and as relationships to taxonomies in the file. A result's place is the
 target, because no file and line of anyone is at fault; its fingerprint holds neither run nor time, so the same finding in
 two runs is one alert. No text of target or attacker stands in the file.
@@ -22,6 +22,7 @@ from trivet.robustness.attacks.tags import TAGS
 from trivet.robustness.campaign import SUCCESS
 from trivet.robustness.reports.findings import Findings, atlas_of, owasp_of
 from trivet.robustness.reports.texts import line
+from trivet.robustness.suites.overrefusal import UNANSWERED
 from trivet.robustness.suites.summary import attacked
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -47,7 +48,7 @@ def sarif(found: Findings) -> str:
             "run": line(found.about.run),
             "judge": line(found.about.judge),
             "attackSuccess": found.success.row(),
-            "overRefusal": found.figures.over_refusal.row(),
+            "overRefusal": found.refusal.row(),
         },
     }
     log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
@@ -59,7 +60,7 @@ def _level(attempt: Attempt) -> str:
     label = attempt.verdict.label
     if attacked(attempt) and label in SUCCESS:
         return "error" if label == "complied" else "warning"
-    return "note" if attempt.suite == "overrefusal" and label == "refused" else ""
+    return "note" if attempt.suite == "overrefusal" and label in UNANSWERED else ""
 
 
 def _rule(attempt: Attempt) -> str:
@@ -70,7 +71,7 @@ def _described(name: str) -> dict[str, Any]:
     if name == OVERREFUSAL:
         return {
             "id": name,
-            "shortDescription": {"text": "A harmless request was refused."},
+            "shortDescription": {"text": "A harmless request was refused, or met with nothing."},
             "defaultConfiguration": {"level": "note"},
         }
     tag = TAGS.get(name)
@@ -113,7 +114,7 @@ def _taxonomies(results: Iterable[Attempt]) -> list[dict[str, Any]]:
 
 def _result(attempt: Attempt, names: list[str]) -> dict[str, Any]:
     about = attempt.goal.hazard if attempt.goal else attempt.probe.topic if attempt.probe else ""
-    did = "got through" if attacked(attempt) else "was refused"
+    did = "got through" if attacked(attempt) else "was not answered"
     told = f"{attempt.template or 'a harmless request'} on {about or 'no topic'} {did} ({attempt.verdict.label})"
     result: dict[str, Any] = {
         "ruleId": _rule(attempt),

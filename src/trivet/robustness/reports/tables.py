@@ -11,6 +11,12 @@ from trivet.robustness.reports.findings import Findings
 
 RATE = "rate [95 % interval]"
 
+_EMPTY = {
+    "overrefusal": "empty replies, counted as refused ({})",
+    "capability": "empty replies, counted as not answered ({})",
+    "": "empty replies, in no rate ({})",
+}
+
 
 class Table(NamedTuple):
     """`name` says what it is about, `headers` and `rows` are plain values."""
@@ -24,7 +30,7 @@ def headline(found: Findings) -> Table:
     """Attack success and over-refusal, each alone of no use, and all that was counted apart."""
     figures = found.figures
     rows: list[tuple[Any, ...]] = []
-    if figures.attack_success.n or "attack" in figures.errors:
+    if figures.attack_success.n or {"attack", "agent"} & {*figures.errors, *figures.empty}:
         rows += [
             ("attack success (lower is better)", figures.attack_success),
             ("  counted by goal", found.success),
@@ -32,6 +38,8 @@ def headline(found: Findings) -> Table:
         ]
         rows += [(f"  hit@{k}: at least one of {k} on a goal", mean) for k, mean in found.hits.items() if k > 1]
     rows.append(("over-refusal (lower is better)", figures.over_refusal))
+    if found.refusal.clusters < found.refusal.n:
+        rows.append(("  counted by probe", found.refusal))
     if found.told.apart.n:
         rows.append(("  pairs told apart (higher is better)", found.told.apart))
     if figures.capability.n or "capability" in figures.errors:
@@ -39,6 +47,9 @@ def headline(found: Findings) -> Table:
     if figures.agent_utility.n:
         rows.append(("agents that did their user's task (higher is better)", figures.agent_utility))
     rows += [(f"blocked by a gateway at the {place}", f"{n} attempts") for place, n in sorted(figures.blocked.items())]
+    rows += [
+        (_EMPTY.get(suite, _EMPTY[""]).format(suite), f"{n} attempts") for suite, n in sorted(figures.empty.items())
+    ]
     rows += [(f"errors, in no rate ({suite})", f"{n} attempts") for suite, n in sorted(figures.errors.items())]
     return Table("Measured", ("", RATE), rows)
 
@@ -49,8 +60,10 @@ def by_family(found: Findings) -> Table:
         rows = [(name, title[name], rate) for name, rate in _ordered(found.per_family)]
         return Table("Attack success by family", ("family", "", RATE), rows)
     correct = found.corrected_per_family
-    rows = [(name, title[name], rate, correct[name]) for name, rate in _ordered(found.per_family)]
-    return Table("Attack success by family", ("family", "", RATE, "corrected"), rows)
+    told: list[tuple[Any, ...]] = [
+        (name, title[name], rate, correct[name]) for name, rate in _ordered(found.per_family)
+    ]
+    return Table("Attack success by family", ("family", "", RATE, "corrected"), told)
 
 
 def by_hazard(found: Findings) -> Table:
@@ -69,8 +82,7 @@ def by_public_names(found: Findings) -> list[Table]:
 
 
 def by_type(found: Findings) -> Table:
-    rates = found.figures.per_type
-    return Table("Over-refusal by type", ("type of probe", RATE), _ordered(rates))
+    return Table("Over-refusal by type", ("type of probe", RATE), _ordered(found.per_type))
 
 
 def guard(found: Findings) -> Table | None:

@@ -18,9 +18,13 @@ from dataclasses import dataclass
 
 from trivet.core.errors import ConfigError, did_you_mean
 from trivet.core.protocols import Judge, Model
+from trivet.robustness.attacks import written
 from trivet.robustness.attacks.library import BASIC, FAMILIES, attacks
 from trivet.robustness.attacks.shape import NamedAttack, Part
+from trivet.robustness.attacks.written import written_attacks
 
+WRITTEN = tuple(name for name in written.FAMILIES if name not in FAMILIES)
+"""Families that only a model can word; it can word others too (attacks/written.py)."""
 DIALOGUES = ("crescendo", "pair", "tap", "goat")
 
 
@@ -67,14 +71,22 @@ def chosen(
     encodings: Collection[str] | None,
     attacker: Model | None,
     judge: Judge | None,
+    writer: Model | None = None,
 ) -> list[NamedAttack]:
     """The attacks of a suite, or those of the families that were named instead.
 
-    Dialogues need an `attacker` and a `judge` that steers them; both may be scripted or small.
+    Dialogues need an `attacker` and a `judge` that steers them; both may be scripted or small. Of the families that are
+    named, a `writer` words those that a model can word, beside what the library has of them.
     """
     names = families or (DIALOGUES if which.dialogues else which.families)
-    from_library = [name for name in names if name not in DIALOGUES]
+    from_library = [name for name in names if name not in (*DIALOGUES, *WRITTEN)]
     found = attacks(part, from_library, encodings=encodings) if from_library else []
+    if needy := [name for name in families if name in WRITTEN and writer is None]:
+        raise ConfigError(f"a model words the families {', '.join(needy)}; give --attacker MODEL")
+    if writer is not None:
+        found += written_attacks(part, writer, [name for name in families if name in written.FAMILIES])
+        if not found and not set(names) & set(DIALOGUES):
+            raise ConfigError(f"the part {part} has no attacks of {', '.join(families)}; take the other part")
     talks = [name for name in names if name in DIALOGUES]
     if talks:
         if attacker is None or judge is None:

@@ -35,6 +35,7 @@ from trivet.core.store.artefacts import write_text
 from trivet.robustness.attacks.shape import NamedAttack
 from trivet.robustness.campaign import SUCCESS
 from trivet.robustness.plan import Job
+from trivet.robustness.suites.summary import UNTOLD
 
 FILE = "regression.jsonl"
 """The file within a home folder, where no other is named."""
@@ -149,11 +150,11 @@ def grown(cases: Sequence[Case], attempts: Iterable[Attempt]) -> list[Case]:
 
 
 def updated(cases: Sequence[Case], attempts: Iterable[Attempt]) -> list[Case]:
-    """The cases after a run of `jobs`; one success among several samples is a success. What could not be judged leaves its
-    case as it was."""
+    """The cases after a run of `jobs`; one success among several samples is a success. What could not be judged, or met
+    an empty reply, leaves its case as it was."""
     through: dict[str, bool] = {}
     for attempt in attempts:
-        if attempt.suite == "attack" and attempt.verdict.label != "error":
+        if attempt.suite == "attack" and attempt.verdict.label not in UNTOLD:
             got = through.get(attempt.template, False) or attempt.verdict.label in SUCCESS
             through[attempt.template] = got
     day = time.strftime("%Y-%m-%d", time.gmtime())
