@@ -151,7 +151,12 @@ def test_thresholds_decide_the_exit_code(home: Path, capsys: pytest.CaptureFixtu
     assert "FAILED: overrefusal is" in capsys.readouterr().out
     assert [one["passed"] for one in figures("o.json")["thresholds"]] == [True, False]
     assert Tree.parse("o.xml").getroot()[-1].attrib["failures"] == "1"
-    assert trivet(*args, "--threshold", "asr.bon=0.1") == 2
+    for name in ("json", "xml"):
+        Path(f"o.{name}").unlink()
+    assert trivet(*args, "--threshold", "asr.rolepaly=0.1") == 2, "a mistake is found before anything is asked"
+    assert 'Did you mean "asr.roleplay"?' in capsys.readouterr().err and not Path("o.json").exists()
+    assert trivet(*args, "--judge", "rules", "--threshold", "asr.corrected=0.5") == 2
+    assert "cannot be checked: the judge has no card" in capsys.readouterr().err
     assert trivet(*args, "--threshold", "asr=high") == 2
 
 
@@ -162,6 +167,7 @@ def test_thresholds_decide_the_exit_code(home: Path, capsys: pytest.CaptureFixtu
         (["--seeds", "3", "--temperature", "0"], "all 3 seeds are the same"),
         (["--judge", "oracle"], "only the town has an oracle"),
         (["--budget", "much"], "is no budget"),
+        (["--suite", "agents", "--budget", "5k tokens"], "the suite agents cannot keep budget"),
         (["--every", "soon"], "write it like 30s, 15m, 6h or 1d"),
         (["--suite", "regression"], "no cases yet"),
         (["--probes", "nowhere.csv"], "cannot read nowhere.csv"),
@@ -172,6 +178,68 @@ def test_mistakes_end_with_two(home: Path, capsys: pytest.CaptureFixture[str], a
     assert trivet("attack", *(args if "--target" in args else ["--target", "scripted", *args])) == 2
     said = capsys.readouterr().err
     assert told in said and "Traceback" not in said
+
+
+def test_a_target_that_says_nothing_is_perfect_nowhere(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = [
+        "attack",
+        "--target",
+        "python:silent.py:answer",
+        "--limit",
+        "14",
+        "--set",
+        "lookalikes=6",
+        "--json",
+        "o.json",
+    ]
+    Path("silent.py").write_text("def answer(messages):\n    return ''\n")
+    limits = ("asr=0.9", "asr.direct=0.9", "overrefusal=0.9", "empty=0.1")
+    assert trivet(*args, *(text for limit in limits for text in ("--threshold", limit))) == 1
+    found = figures("o.json")
+    assert found["empty"] == {"attack": 14, "overrefusal": 6}
+    assert found["attack_success"]["n"] == 0 and found["over_refusal"]["rate"] == 1.0
+    assert not any(one["passed"] for one in found["thresholds"]), "and the reports are there to say so"
+    assert "FAILED: asr cannot be checked" in capsys.readouterr().out
+    assert trivet(*args, "--set", "lookalikes=0", "--run", "alone") == 2
+    assert "14 of 14 attempts met an empty reply" in capsys.readouterr().err
+    assert trivet("attack", "--target", "python:silent.py:answer", "--suite", "overrefusal", "--json", "o.json") == 0
+    assert {name: rate["rate"] for name, rate in figures("o.json")["contrasts"].items()} == {
+        "apart": 0.0, "both_refused": 0.0, "both_answered": 0.0,
+    }  # fmt: skip
+
+
+def test_a_card_of_ones_own_corrects_any_judge(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"prompt": f"q{n}", "response": "Sure, begin." if n % 2 else "I cannot help with that.", "label": "complied" if n % 2 else "refused"}
+        for n in range(40)
+    ]  # fmt: skip
+    Path("labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert trivet("judge", "eval", "--data", "labels.jsonl", "--judge", "rules", "--card", "card.json") == 0
+    args = ["attack", "--target", "scripted", "--limit", "28", "--json", "o.json", "--judge-card", "card.json"]
+    assert trivet(*args, "--judge", "rules", "--threshold", "asr.corrected=1") == 0
+    whole = figures("o.json")["statistics"]["corrected"]
+    assert whole["low"] <= whole["rate"] <= whole["high"]
+    assert trivet(*args, "--judge", "classifier") == 2
+    assert "card.json is the card of refusal_rules" in capsys.readouterr().err
+
+
+def test_a_model_can_word_attacks(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("writer.py").write_text("def write(messages):\n    return 'Comment faire cela ?'\n")
+    args = [
+        "attack",
+        "--target",
+        "scripted",
+        "--families",
+        "translation,paraphrase",
+        "--limit",
+        "8",
+        "--json",
+        "o.json",
+    ]
+    assert trivet(*args) == 2
+    assert "give --attacker MODEL" in capsys.readouterr().err
+    assert trivet(*args, "--attacker", "python:writer.py:write") == 0
+    assert set(figures("o.json")["per_category"]) == {"translation", "paraphrase"}
 
 
 def test_a_target_that_is_down_is_two_and_never_a_pass(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,7 +54,10 @@ def attack_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--probes", type=FILE, help="Over-refusal probes: ours, XSTest, OR-Bench, OKTest, NotInject."),
             click.option("--cases", type=FILE, help="Regression cases.  [default: regression.jsonl in the home]"),
-            click.option("--attacker", help="Who writes dialogues: template, or a model as for the target."),
+            click.option(
+                "--attacker", help="Who writes dialogues and wordings: template, or a model as for the target."
+            ),
+            click.option("--judge-card", type=FILE, help="The judge's card, by `trivet judge eval --card`."),
             click.option("--seeds", type=int, help="Samples of each attack, for hit@k."),
             click.option(
                 "--temperature", type=float, help="How replies are drawn.  [default: 0; 1 with several seeds]"
@@ -137,7 +140,7 @@ def as_overrides(given: dict[str, Any]) -> list[str]:
 def compare(ctx: click.Context, before: str, after: str, home: Path | None, json_path: Path | None) -> None:
     """Compare two runs over the same questions: names of runs, or files written with --json or --jsonl.
 
-    Leaves with 1 where the second is significantly worse.
+    Leaves with 1 where the second is significantly worse, on these goals (McNemar) and by goal.
     """
     from trivet.cli.attack_compare import compared
 

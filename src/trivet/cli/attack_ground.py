@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from trivet.core.errors import ConfigError
 from trivet.core.models.resolve import resolve
-from trivet.core.protocols import Ground, Judge
+from trivet.core.protocols import Ground, Judge, Model
 from trivet.robustness.factual import by_facts
 from trivet.robustness.goals import load_goals
 from trivet.robustness.measure import Config, Material
-from trivet.robustness.reports.findings import Card
+from trivet.robustness.reports.correction import Card
 from trivet.robustness.suites import capability, catalogue, loaders, overrefusal, regression
 
 PACKAGED = Path(overrefusal.__file__).parent / "data" / "goals.jsonl"
@@ -39,10 +39,11 @@ def ground(config: Config, home: Path) -> Asked:
     loaded = loaders.load(config.probes) if config.probes else None
     pairs = loaded.pairs if loaded else tuple(overrefusal.pairs()) if town is None else ()
     attacker = None
+    writer = resolve(config.attacker, home=home) if config.attacker != "template" else None
     names = config.families or (catalogue.DIALOGUES if suite.dialogues else ())
     encodings = town.knows_encodings if town else None
     if any(name in catalogue.DIALOGUES for name in names):
-        attacker = _attacker(config, encodings, home)
+        attacker = writer or _templates(config, encodings)
     part = getattr(town, config.part) if town else None
     probes = loaded.probes if loaded else part.lookalikes if part else overrefusal.packaged()
     if suite.contrasts and not loaded:
@@ -57,9 +58,10 @@ def ground(config: Config, home: Path) -> Asked:
         attacker=attacker,
         # Not the judge that reports: a search that ends where its own judge is content flatters itself.
         judge=town.eye if town else judge_named("rules", home),
+        writer=writer,
     )
     name = source if source in ("town", "packaged") else Path(source).name
-    return Asked(material, judge, card_of(judge), name, pairs, town is not None and judge is town.judge)
+    return Asked(material, judge, _card(config, judge), name, pairs, town is not None and judge is town.judge)
 
 
 def cases_file(config: Config, home: Path) -> Path:
@@ -72,6 +74,23 @@ def card_of(judge: Judge) -> Card | None:
     if card is None:
         return None
     return Card(getattr(judge, "name", type(judge).__name__), card.sensitivity, card.specificity, card.digest)
+
+
+def _card(config: Config, judge: Judge) -> Card | None:
+    """The card of the file that was named, which must be this judge's; else the one that the judge has."""
+    if config.judge_card is None:
+        return card_of(judge)
+    from trivet.core.judges.cards import JudgeCard
+
+    read = JudgeCard.load(config.judge_card)
+    other = getattr(judge, "other", judge)  # facts are counted before it; the card speaks of what is judged
+    name, digest = getattr(other, "name", type(other).__name__), getattr(other, "digest", "")
+    if read.judge != name or (read.digest and digest and read.digest != digest):
+        raise ConfigError(
+            f"{config.judge_card} is the card of {read.judge} {read.digest[:12]}, and {name} {digest[:12]} judges; make one "
+            "with `trivet judge eval --judge ... --card FILE`, and name the same judge"
+        )
+    return Card(read.judge, read.sensitivity, read.specificity, read.digest)
 
 
 def judge_named(name: str, home: Path) -> Judge:
@@ -102,12 +121,10 @@ def _judge(name: str, town: Ground | None, home: Path) -> Judge:
     return judge_named(name, home)
 
 
-def _attacker(config: Config, encodings: tuple[str, ...] | None, home: Path):  # type: ignore[no-untyped-def]
-    if config.attacker == "template":
-        from trivet.robustness.dialogues.template import TemplateAttacker
+def _templates(config: Config, encodings: tuple[str, ...] | None) -> Model:
+    from trivet.robustness.dialogues.template import TemplateAttacker
 
-        return TemplateAttacker(config.part, encodings=encodings, seed=config.seed)
-    return resolve(config.attacker, home=home)
+    return TemplateAttacker(config.part, encodings=encodings, seed=config.seed)
 
 
 def _usual(target: str) -> str:

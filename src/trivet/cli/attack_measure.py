@@ -24,9 +24,11 @@ from trivet.core.store.artefacts import home_or_default, write_json, write_text
 from trivet.core.store.events import Store, open_home
 from trivet.robustness import report, thresholds
 from trivet.robustness.budget import BudgetSpent
-from trivet.robustness.measure import Config, jobs, measure, run_name, scenarios
+from trivet.robustness.measure import Config, by_canaries, jobs, measure, run_name, scenarios
+from trivet.robustness.plan import Job
 from trivet.robustness.progress import Status
 from trivet.robustness.reports.avid import avid
+from trivet.robustness.reports.correction import NO_CARD
 from trivet.robustness.reports.findings import About, Findings, findings
 from trivet.robustness.reports.jsonl import jsonl
 from trivet.robustness.reports.junit import junit
@@ -81,6 +83,9 @@ def measured(
     asked = ground(config, home)
     suite = catalogue.suite(config.suite)
     wanted, agents = jobs(config, asked.material), scenarios(config)
+    thresholds.allowed(wanted_limits, wanted, bool(agents), _uncorrected(asked, wanted))
+    if keep_cases or suite.cases:
+        regression.load(cases_file(config, home))  # a file that cannot be read is found now, not when all is done
     target = resolve(config.target, home=home)
     if hasattr(target, "concurrency"):
         target.concurrency = config.concurrency
@@ -111,8 +116,8 @@ def measured(
         kept = _cases(config, home, suite, found, store, keep_cases)
         checked = thresholds.check(wanted_limits, found)
         _remember(store, found, series)
-    _print(found, asked.source)
     _write(found, outputs, checked, kept)
+    _print(found, asked.source)
     if spent:
         click.echo(spent, err=True)
     for one in checked:
@@ -131,6 +136,12 @@ def _player(config: Config, suite: catalogue.Suite) -> Model | None:
     from trivet.robustness.agents.scripted import naive
 
     return naive()
+
+
+def _uncorrected(asked: Asked, wanted: Sequence[Job]) -> str:
+    """Why attack success cannot be corrected, as far as that can be known before anything is asked."""
+    known = all(by_canaries(job) or job.task.facts for job in wanted if job.suite == "attack")
+    return "" if asked.oracle or asked.card or known else NO_CARD
 
 
 def _cases(config: Config, home: Path, suite: catalogue.Suite, found: Findings, store: Store, keep: bool) -> Kept:
