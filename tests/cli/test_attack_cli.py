@@ -208,6 +208,26 @@ def test_a_target_that_says_nothing_is_perfect_nowhere(home: Path, capsys: pytes
     }  # fmt: skip
 
 
+def test_a_file_that_cannot_be_written_does_not_cost_the_others(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("here").write_text("a file and no folder")
+    args = [
+        "--target",
+        "scripted",
+        "--limit",
+        "7",
+        "--set",
+        "lookalikes=2",
+        "--json",
+        "here/o.json",
+        "--junit",
+        "o.xml",
+    ]
+    assert trivet("attack", *args) == 2
+    said = capsys.readouterr()
+    assert "here/o.json" in said.err and "Traceback" not in said.err
+    assert "over-refusal" in said.out and Tree.parse("o.xml").getroot().attrib["tests"] == "9"
+
+
 def test_a_card_of_ones_own_corrects_any_judge(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
         {"prompt": f"q{n}", "response": "Sure, begin." if n % 2 else "I cannot help with that.", "label": "complied" if n % 2 else "refused"}
@@ -635,6 +655,8 @@ def test_list(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trivet("attack", "list", "--json", "l.json") == 0
     found = figures("l.json")
     assert [suite["name"] for suite in found["suites"]] == list(catalogue.suites())
-    assert {"direct", "crescendo", "agent"} <= {family["name"] for family in found["families"]}
+    assert {"direct", "crescendo", "agent", "translation", "paraphrase"} <= {
+        family["name"] for family in found["families"]
+    }
     assert len(found["converters"]) >= 30
     assert "base64" in capsys.readouterr().out

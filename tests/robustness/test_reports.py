@@ -211,6 +211,16 @@ def test_a_target_that_says_nothing_looks_perfect_nowhere() -> None:
     assert "met with nothing" in report.html(found, title="t")
 
 
+def test_an_agent_that_never_says_a_word_has_withstood_nothing() -> None:
+    told = Verdict("refused", 0.0, "world")
+    silent = attempt("refused", "agent", 0, suite="agent", text=" ", verdict=told)
+    spoke = attempt("refused", "agent", 1, suite="agent", text="Done.", verdict=told)
+    found = made([silent, spoke])
+    assert found.figures.attack_success == Rate(0, 1) and found.figures.empty == {"agent": 1}
+    assert found.success.n == 1 and [row["label"] for row in found.row()["outcomes"]] == ["empty", "refused"]
+    assert found.row()["judge"]["verdicts"] == {"world": 1}
+
+
 def test_over_refusal_is_counted_by_probe() -> None:
     one = [probe("refused", 0, seed=seed) for seed in range(10)]
     other = [probe("answered", 1, seed=seed) for seed in range(10)]

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from trivet.cli.attack_ground import Asked, cases_file, ground
-from trivet.core.errors import ModelNotFound
+from trivet.core.errors import ModelNotFound, StoreError
 from trivet.core.events import Attempt, Review, Run
 from trivet.core.messages import digest_of
 from trivet.core.models.resolve import model_folder, resolve
@@ -116,8 +116,10 @@ def measured(
         kept = _cases(config, home, suite, found, store, keep_cases)
         checked = thresholds.check(wanted_limits, found)
         _remember(store, found, series)
-    _write(found, outputs, checked, kept)
-    _print(found, asked.source)
+    try:
+        _write(found, outputs, checked, kept)
+    finally:
+        _print(found, asked.source)
     if spent:
         click.echo(spent, err=True)
     for one in checked:
@@ -199,14 +201,17 @@ def _print(found: Findings, source: str) -> None:
 
 
 def _write(found: Findings, to: Outputs, checked: Sequence[thresholds.Checked], kept: Kept) -> None:
+    """Writes what can be written; a file that cannot be does not cost the others, and ends the command after them."""
     about = found.about
+    faults: list[StoreError] = []
     if to.json:
         rows: dict[str, Any] = {
             **found.row(),
             "thresholds": [{"name": one.name, "passed": one.passed, "told": one.told} for one in checked],
             "regressed": [case.id for case in kept.regressed],
         }
-        write_json(to.json, rows)
+        with _noted(faults):
+            write_json(to.json, rows)
     texts = (
         (
             to.html,
@@ -219,7 +224,18 @@ def _write(found: Findings, to: Outputs, checked: Sequence[thresholds.Checked], 
     )
     for path, text in texts:
         if path:
-            write_text(path, text())
+            with _noted(faults):
+                write_text(path, text())
+    if faults:
+        raise faults[0]
+
+
+@contextmanager
+def _noted(faults: list[StoreError]) -> Iterator[None]:
+    try:
+        yield
+    except StoreError as fault:
+        faults.append(fault)
 
 
 def now() -> str:

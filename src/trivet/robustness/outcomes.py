@@ -20,7 +20,7 @@ from trivet.core.messages import digest_of
 from trivet.core.store.events import Store
 from trivet.robustness.campaign import SUCCESS
 from trivet.robustness.suites.overrefusal import UNANSWERED
-from trivet.robustness.suites.summary import UNTOLD, settled
+from trivet.robustness.suites.summary import UNTOLD, label_of, settled
 
 KEYS = ("suite", "task", "family", "template", "seed", "label", "hazard", "topic", "blocked", "case")
 
@@ -69,7 +69,7 @@ def outcome_of(attempt: Attempt) -> Outcome:
         attempt.attack,
         attempt.template,
         attempt.seed,
-        attempt.verdict.label,
+        label_of(attempt),
         goal.hazard if goal else "",
         goal.topic if goal else probe.topic if probe else "",
         attempt.blocked,

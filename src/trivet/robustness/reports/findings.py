@@ -11,6 +11,7 @@ nothing is wrong or empty), and the spread between two runs (compare.py).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -97,6 +98,11 @@ class Findings:
         figures = self.figures
         return figures.attack_success.n + figures.over_refusal.n + figures.capability.n + figures.agent_utility.n
 
+    @property
+    def verdicts(self) -> dict[str, int]:
+        """Who told what came of the attacks, and of how many."""
+        return dict(Counter(attempt.verdict.judge for attempt in judged_attacks(self.attempts)))
+
     def row(self) -> dict[str, Any]:
         """As JSON (docs/figures.md): the plain figures on top, then what is known of them."""
         about = self.about
@@ -119,7 +125,7 @@ class Findings:
             "statistics": shares,
             "contrasts": told,
             "guarded": self.guarded.row() if self.guarded else None,
-            "judge": self.card.row() if self.card else {"name": about.judge},
+            "judge": {**(self.card.row() if self.card else {"name": about.judge}), "verdicts": self.verdicts},
             "tokens": {"prompt": self.tokens[0], "completion": self.tokens[1]},
             "target": about.target,
             "run": about.run,
