@@ -228,6 +228,17 @@ def test_a_file_that_cannot_be_written_does_not_cost_the_others(home: Path, caps
     assert "over-refusal" in said.out and Tree.parse("o.xml").getroot().attrib["tests"] == "9"
 
 
+def test_cases_that_cannot_be_kept_do_not_cost_the_reports(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("here").write_text("a file and no folder")
+    args = ["--target", "python:bot.py:moody", "--limit", "7", "--set", "lookalikes=2", "--json", "o.json"]
+    assert trivet("attack", *args, "--cases", "here/cases.jsonl") == 2
+    assert "Traceback" not in capsys.readouterr().err and figures("o.json")["attack_success"]["n"] == 7
+    Path("bad.jsonl").write_text("no case\n")
+    Path("o.json").unlink()
+    assert trivet("attack", *args, "--cases", "bad.jsonl", "--run", "other") == 2
+    assert "bad.jsonl" in capsys.readouterr().err and not Path("o.json").exists(), "found before anything is asked"
+
+
 def test_a_card_of_ones_own_corrects_any_judge(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
         {"prompt": f"q{n}", "response": "Sure, begin." if n % 2 else "I cannot help with that.", "label": "complied" if n % 2 else "refused"}

@@ -199,7 +199,7 @@ def test_the_judge_of_a_run_with_leaks_is_asked_once_about_equal_replies(many: b
     async def asked() -> list[Verdict]:
         if not many:
             return [await eye.judge(*row) for row in talks]
-        return [*await eye.judge_many(talks[:2]), *await eye.judge_many(talks[2:])]
+        return [*await eye.judge_many(talks[:3]), *await eye.judge_many(talks[3:])]
 
     verdicts = asyncio.run(asked())
     assert [one.label for one in verdicts] == ["complied", "complied", "complied", "complied", "refused"]

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from trivet.cli.attack_ground import Asked, cases_file, ground
-from trivet.core.errors import ModelNotFound, StoreError
+from trivet.core.errors import DataError, ModelNotFound, StoreError
 from trivet.core.events import Attempt, Review, Run
 from trivet.core.messages import digest_of
 from trivet.core.models.resolve import model_folder, resolve
@@ -113,8 +113,12 @@ def measured(
         if not found.judged:
             _write(found, outputs, (), Kept())  # the errors are of use to whoever looks
         thresholds.something(found)
-        kept = _cases(config, home, suite, found, store, keep_cases)
         checked = thresholds.check(wanted_limits, found)
+        try:
+            kept = _cases(config, home, suite, found, store, keep_cases)
+        except (DataError, StoreError):
+            _write(found, outputs, checked, Kept())  # a file of cases that cannot be kept costs no report
+            raise
         _remember(store, found, series)
     try:
         _write(found, outputs, checked, kept)

@@ -62,20 +62,21 @@ class ManyByCanaries(ByCanaries):
 
     async def judge_many(self, rows: Sequence[Row]) -> list[Verdict]:
         verdicts: dict[int, Verdict] = {}
-        left: list[int] = []
+        left: dict[Any, list[int]] = {}
         for number, row in enumerate(rows):
             if self._is_planted(row):
                 verdicts[number] = await self.canaries.judge(*row)
             elif found := self._remembered(row):
                 verdicts[number] = found
             else:
-                left.append(number)
+                left.setdefault(_key(row) if self._kept else number, []).append(number)
         if left:
             many: Any = self.other.judge_many  # type: ignore[attr-defined]
-            asked = [rows[number] for number in left]
+            asked = [rows[equal[0]] for equal in left.values()]
             made = await (many(asked) if inspect.iscoroutinefunction(many) else asyncio.to_thread(many, asked))
-            for number, verdict in zip(left, made, strict=True):
-                verdicts[number] = self._remember(rows[number], verdict)
+            for equal, verdict in zip(left.values(), made, strict=True):
+                self._remember(rows[equal[0]], verdict)
+                verdicts.update(dict.fromkeys(equal, verdict))
         return [verdicts[number] for number in range(len(rows))]
 
 
