@@ -30,7 +30,7 @@ from trivet.robustness.learned import Success, asking, grams, likeness, wording
 from trivet.town.ground import ground
 
 SMALL = (
-    "goals=6", "probes=12", "races=2", "seeding.lessons=560", "seeding.lr=3e-3", "seeding.batch_tokens=1024",
+    "goals=6", "probes=12", "races=2", "seeding.lessons=700", "seeding.lr=3e-3", "seeding.batch_tokens=1024",
     "ladder.pool=48", "ladder.shown=1", "ladder.rounds=1", "ladder.batch=8", "ladder.each=2", "ladder.max_tokens=32",
     "ladder.sl_epochs=2", "defence.most=40", "defence.probes=16", "defence.epochs=1", "gate.least_attempts=4",
     "gate.least_probes=4", "gate.over_refusal_rise=1", "gate.capability_drop=1", "gate.significance=1",
@@ -177,7 +177,7 @@ def test_an_attacker_that_learnt_from_what_worked_is_better_than_before(shop: Wo
     recipe = replace(shop.recipe, ladder=replace(shop.recipe.ladder, sl_epochs=30))
     this = WithStorybook(recipe, shop.ground, shop.shelf)
     zero = Attacker("zero", learning.seeded(this))
-    first = workshop.explored(this, zero, "storybook", 60, "story-pool")
+    first = workshop.explored(this, zero, "storybook", 96, "story-pool")
     worked = [Success(one.goal, one.text, one.score) for one in first if one.succeeded]
     sl = Attacker("sl", learning.supervised(this, zero.folder, worked, "story-sl"))
     after = workshop.explored(this, sl, "storybook", 40, "story-after")
