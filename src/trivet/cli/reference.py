@@ -17,6 +17,7 @@ CONFIGS = {
     **{f"trivet align, recipe: {name}": f"{recipe.module}:Config" for name, recipe in RECIPES.items()},
     "trivet attack, trivet eval": "trivet.robustness.measure:Config",
     "trivet loop": "trivet.loop.recipe:Recipe",
+    "trivet adversary": "trivet.loop.adversary.recipe:Recipe",
     "trivet town build": "trivet.town.build:Config",
 }
 """The recipes, by the command that takes them."""
