@@ -154,7 +154,7 @@ def test_a_second_try_is_given_and_told_what_was_wrong() -> None:
 
 
 def test_however_deep_a_model_nests_its_move_nothing_is_raised() -> None:
-    for depth in range(700, 1100):
+    for depth in (10, 400, *range(880, 1020, 5), 5000):  # the interpreter's own limit lies among them
         for opens, closes in (("[", "]"), ('{"a":', "}")):
             found = FORM.read(f'{{"why": {opens * depth}1{closes * depth}, "message": "m"}}')
             assert isinstance(found, str)
