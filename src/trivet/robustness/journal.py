@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -54,14 +54,21 @@ class Line(NamedTuple):
     completion_tokens: int = 0
 
 
+_Noted = tuple[str, str, list[str], int, int]
+"""A Line in the plain form, which takes a third of the time to make."""
+
 _encoder = msgspec.json.Encoder()
+_encode = _encoder.encode
 _decoder = msgspec.json.Decoder(Line)
 
 
-def asked(conversations: Iterable[Conversation]) -> str:
+def asked(conversations: Sequence[Conversation]) -> str:
     """A name for exactly these words."""
-    said = blake2b(b"".join([_encoder.encode(conversation) for conversation in conversations]), digest_size=12)
-    return said.hexdigest()
+    if len(conversations) == 1:
+        said = _encode(conversations[0])
+    else:
+        said = b"".join(map(_encode, conversations))
+    return blake2b(said, digest_size=12).hexdigest()
 
 
 def folder_of(store: Path) -> Path:
@@ -74,9 +81,9 @@ class Journal:
     def __init__(self, store: Store, run: str, target: str) -> None:
         self.folder = folder_of(store.path)
         self._mark = digest_of(["campaign", run, target])[:16]
-        self._needed: dict[str, list[bytes]] = {}
+        self._needed: dict[str, list[_Noted]] = {}
         self._recorded: dict[tuple[str, str], Line] = {}
-        self._buffer: list[bytes] = []
+        self._buffer: list[_Noted] = []
         self._handle, self._path, self._size = -1, Path(), 0
         if fcntl is not None:
             self._take_over(store)
@@ -95,14 +102,15 @@ class Journal:
         """A Line is on disk when this returns; a `hasty` one when TOGETHER of them have come. StoreError where it cannot be."""
         if fcntl is None:  # pragma: no cover
             return
-        data = _encoder.encode((attempt, asked, replies, prompt, completion)) + b"\n"
+        line = (attempt, asked, replies, prompt, completion)
         kept = self._needed.get(attempt)
         if kept is None:
-            self._needed[attempt] = [data]
+            self._needed[attempt] = [line]
         else:
-            kept.append(data)
-        self._buffer.append(data)
-        if not hasty or len(self._buffer) >= TOGETHER:
+            kept.append(line)
+        buffer = self._buffer
+        buffer.append(line)
+        if not hasty or len(buffer) >= TOGETHER:
             self.flush()
 
     def flush(self) -> None:
@@ -111,13 +119,14 @@ class Journal:
             if self._handle < 0 or self._size > LONG:
                 self._begin()
             else:
-                self._write(b"".join(self._buffer))
+                self._write(_encoder.encode_lines(self._buffer))
             self._buffer.clear()
 
     def stored(self, attempts: Iterable[str]) -> None:
         """These are in the store: their lines are of no more use."""
+        forget = self._needed.pop
         for attempt in attempts:
-            self._needed.pop(attempt, None)
+            forget(attempt, None)
 
     def close(self) -> None:
         """The file goes, unless somebody will need it."""
@@ -140,7 +149,7 @@ class Journal:
             for line in lines:
                 if line.attempt not in done and (line.attempt, line.asked) not in self._recorded:
                     self._recorded[line.attempt, line.asked] = line
-                    self._needed.setdefault(line.attempt, []).append(_encoder.encode(line) + b"\n")
+                    self._needed.setdefault(line.attempt, []).append(line)
             if self._needed:
                 self._begin()
             for file in left:
@@ -154,7 +163,7 @@ class Journal:
         old_handle, old_path = self._handle, self._path
         self._path, self._handle = _fresh(self.folder, self._mark)
         self._size = 0
-        self._write(b"".join(line for lines in self._needed.values() for line in lines))
+        self._write(_encoder.encode_lines([line for lines in self._needed.values() for line in lines]))
         if old_handle >= 0:
             old_path.unlink(missing_ok=True)
             os.close(old_handle)

@@ -103,11 +103,19 @@ class Voice:
 
     async def reply(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Message:
         """The target's next message. Sampling is the campaign's, whatever an attack would like."""
+        self._last = conversation, None
         try:
-            return await self._replied(conversation)
+            if self._ask is None:
+                message = await self._answered(conversation)
+            else:
+                message = _checked(await self._ask(conversation))
+                self._count(conversation, message, 0, 0)
         except TargetError as failure:
             self.failures.append(failure)
             raise
+        self._last = conversation, message
+        self.turns += 1
+        return message
 
     def failed(self, failure: BaseException) -> bool:
         """Whether the target is behind a failure of an attack, or whoever else the attack asks."""
@@ -118,31 +126,24 @@ class Voice:
             at = at.__cause__ or at.__context__
         return False
 
-    async def _replied(self, conversation: Conversation) -> Message:
-        self._last = conversation, None
-        if self._ask is not None:
-            message = _checked(await self._ask(conversation))
-            self._count(conversation, message, 0, 0)
-        else:
-            line = self._line
-            name = self._name(conversation)
-            known = line.journal.recall(self.id, name)
-            if known is not None:
-                message = Message("assistant", known.replies[0])
-                self._count(conversation, message, known.prompt_tokens, known.completion_tokens)
-            else:
-                call = _Call(line.limiter)
-                began = time.perf_counter()
-                try:
-                    message = await self._try(conversation, call)
-                except TargetError as failure:
-                    message = await self._again(conversation, call, failure)
-                prompt, completion = call.prompt_tokens, call.completion_tokens
-                hasty = time.perf_counter() - began < AT_ONCE
-                line.journal.note(self.id, name, [message.content], prompt, completion, hasty=hasty)
-                self._count(conversation, message, prompt, completion)
-        self._last = conversation, message
-        self.turns += 1
+    async def _answered(self, conversation: Conversation) -> Message:
+        """What the target says to this, or has said to it before."""
+        journal, name = self._line.journal, self._name(conversation)
+        known = journal.recall(self.id, name)
+        if known is not None:
+            message = Message("assistant", known.replies[0])
+            self._count(conversation, message, known.prompt_tokens, known.completion_tokens)
+            return message
+        call = _Call(self._line.limiter)
+        began = time.perf_counter()
+        try:
+            message = await self._try(conversation, call)
+        except TargetError as failure:
+            message = await self._again(conversation, call, failure)
+        prompt, completion = call.prompt_tokens, call.completion_tokens
+        hasty = time.perf_counter() - began < AT_ONCE
+        journal.note(self.id, name, [message.content], prompt, completion, hasty=hasty)
+        self._count(conversation, message, prompt, completion)
         return message
 
     def _name(self, conversation: Conversation) -> str:

@@ -12,10 +12,10 @@ an `attack` method; wrap it in NamedAttack to run it in a campaign.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from trivet.core.errors import ConfigError
 from trivet.core.hazards import HAZARDS, Goal
@@ -54,6 +54,8 @@ class Script:
 
     def opening(self, goal: Goal | None = None) -> Conversation:
         """The invented turns, before anything is asked; without a goal their slots stay open."""
+        if not self.shots:
+            return _NOTHING
         messages = [
             message
             for asked, answered in self.shots
@@ -66,16 +68,17 @@ class Script:
 
     def wordings(self, goal: Goal) -> tuple[str, ...]:
         """The user turns as this goal fills them."""
-        request = converter(self.encoding).encode(goal.request) if self.encoding else goal.request
-        values = self._values(goal) | {"request": request}
-        return tuple(_filled(turn, values) for turn in self.turns)
+        values = self._values(goal)
+        values["request"] = converter(self.encoding).encode(goal.request) if self.encoding else goal.request
+        return tuple([_filled(turn, values) for turn in self.turns])
 
     def _values(self, goal: Goal) -> dict[str, str]:
         """What this goal puts into the slots."""
         values = {"topic": topic_of(goal)}
-        seed = int(goal.id[:12], 16) if self.slots else 0
-        for number, (name, choices) in enumerate(sorted(self.slots.items())):
-            values[name] = choices[(seed + number) % len(choices)]
+        if self.slots:
+            seed = int(goal.id[:12], 16)
+            for number, (name, choices) in enumerate(sorted(self.slots.items())):
+                values[name] = choices[(seed + number) % len(choices)]
         return values
 
     async def attack(self, goal: Goal, target: Model) -> Conversation:
@@ -116,12 +119,19 @@ class NamedAttack:
         """Whether this goal can be pursued so at all."""
         return not self.only or goal.hazard in self.only
 
-    async def attack(self, goal: Goal, target: Model) -> Conversation:
-        return await self.how.attack(goal, target)
+    def attack(self, goal: Goal, target: Model) -> Coroutine[Any, Any, Conversation]:
+        return self.how.attack(goal, target)
+
+
+_NOTHING = Conversation()
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
-    return "".join([values[piece] if number % 2 else piece for number, piece in enumerate(_pieces(text))])
+    pieces = _pieces(text)
+    if len(pieces) == 3:  # one slot: most wordings
+        before, name, after = pieces
+        return f"{before}{values[name]}{after}"
+    return "".join([values[piece] if number % 2 else piece for number, piece in enumerate(pieces)])
 
 
 @lru_cache(maxsize=4096)
