@@ -314,3 +314,10 @@ def test_what_cannot_be_used_is_said(tmp_path: Path, cascade: Cascade, light: Li
         Cascade.load(tmp_path / "other.npz", cascade.encoder.folder)
     with pytest.raises(DataError, match="no folder of a BERT"):
         started(Settings(start=tmp_path))
+
+
+def test_the_lowest_layers_are_kept(start: Path) -> None:
+    whole, _ = started(Settings(start=start, layers=9))
+    cut, _ = started(Settings(start=start, layers=1))
+    assert (len(whole.layers), len(cut.layers)) == (2, 1)
+    assert torch.equal(cut.layers[0]["query"].weight, whole.layers[0]["query"].weight)

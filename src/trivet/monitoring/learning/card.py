@@ -36,9 +36,10 @@ written by commercial chat models. Split by normalised text, goal, document, att
 the dev part flagged, and twice that share of its over-refusal rows. Settings were chosen on the dev
 part; test figures were seen while the recipe was written, so they are somewhat hopeful.
 
-Some things are ours: three small grammars (harmless and harmful uses of the same verbs, requests about the same matters,
-orders planted in documents; in training only), and the attack instructions of injection/constructed said alone, as a user's own request, which are good. Documents with such an instruction
-and no sentence that leads it in are kept out of training (rows `constructed_untriggered`), since a classifier of words that
+Some things are ours: grammars, in training only (harmless and harmful uses of the same verbs, requests about the same
+matters, jailbreak frames and their harmless doubles, orders planted in documents, contempt in plain words), and the attack
+instructions of injection/constructed said alone, as a user's own request, which are good. Documents with such an instruction
+and no sentence that leads it in are kept out of training (rows `constructed_untriggered`, and bare tasks of our own), since a classifier of words that
 learnt them would flag ordinary requests; they are the encoder's business.
 """
 

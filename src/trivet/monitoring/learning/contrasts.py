@@ -9,6 +9,7 @@ sentences are ours; they name wishes, never ways.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 # topic: harmful | ... || harmless | ...
 _TOPICS = """
@@ -50,11 +51,20 @@ def contrasts(seed: int = 0, frames: int = 4) -> list[tuple[str, bool]]:
     """(text, harmful) pairs: every request in a few frames."""
     rng = random.Random(seed)
     rows = []
+    for bad, wish in _wishes():
+        for frame in rng.sample(_FRAMES, frames):
+            text = frame.format(wish)
+            rows.append((text[0].upper() + text[1:] if rng.random() < 0.8 else text, bad))
+    return rows
+
+
+def sides() -> tuple[list[str], list[str]]:
+    """The harmful wishes and the harmless ones, bare."""
+    return [wish for bad, wish in _wishes() if bad], [wish for bad, wish in _wishes() if not bad]
+
+
+def _wishes() -> Iterator[tuple[bool, str]]:
     for line in _TOPICS.splitlines():
         harmful, _, harmless = line.partition(": ")[2].partition(" || ")
         for bad, side in ((True, harmful), (False, harmless)):
-            for wish in side.split(" | "):
-                for frame in rng.sample(_FRAMES, frames):
-                    text = frame.format(wish.strip())
-                    rows.append((text[0].upper() + text[1:] if rng.random() < 0.8 else text, bad))
-    return rows
+            yield from ((bad, wish.strip()) for wish in side.split(" | "))

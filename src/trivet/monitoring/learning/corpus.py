@@ -24,9 +24,14 @@ from typing import Any, Literal
 from trivet.core.errors import DataError
 from trivet.core.messages import digest_of
 from trivet.monitoring.learning.contrasts import contrasts
+from trivet.monitoring.learning.fine_frames import doubles
+from trivet.monitoring.learning.jailbreak_frames import jailbreaks
 from trivet.monitoring.learning.lookalikes import lookalikes
+from trivet.monitoring.learning.orders import injected
 from trivet.monitoring.learning.planted import planted
+from trivet.monitoring.learning.slights import slights
 from trivet.monitoring.learning.training import Row
+from trivet.monitoring.learning.wishes import harmful, harmless
 
 HEADS = ("unsafe", "jailbreak", "injection", "toxic")
 # What kind of toxicity; learnt only by the encoder.
@@ -80,14 +85,27 @@ OUTSIDE = ("benign/banking77", "benign/coding_prompts", "benign/oasst_users")
 # Documents into which a plain instruction was put without a word that leads it in: nothing in such a sentence tells it
 # from a user's own request, and a classifier of words that learnt them would flag ordinary requests. The encoder reads
 # what stands around it, so it learns them.
-UNTRIGGERED = "injection/constructed_untriggered"
+UNTRIGGERED = ("injection/constructed_untriggered", "own/tasks")
 # Rows that are easily taken for bad: thresholds are set on them apart.
 HARD = ("over_refusal/", "injection/notinject")
-OWN = ("own/lookalikes", "own/contrasts", "own/planted")
+OWN = (
+    "own/lookalikes",
+    "own/contrasts",
+    "own/planted",
+    "own/frames",
+    "own/doubles",
+    "own/orders",
+    "own/tasks",
+    "own/slights",
+)
 # In these tasks nearly everything that is not English is bad, and a classifier would learn that other languages are.
 _ENGLISH_ONLY = ("prompts_safety", "injection", "jailbreak", "over_refusal")
 _CLEAN = ("injection/oasst_clean", "injection/bipia_email_clean", "injection/agentdojo_clean")
+# Documents that nothing was planted in, to plant orders of our own in.
+_CARRIERS = (*_CLEAN, "benign/gsm8k")
 PLANTED = 1600
+# Of each of the larger grammars; training draws other rows of them for each epoch.
+WRITTEN = 3600
 # Large files of much the same are thinned to so many rows.
 CAP = 2500
 CAP_TOXICITY = 6000
@@ -147,12 +165,24 @@ def load(data: Path) -> list[Example]:
 def _own(examples: Sequence[Example]) -> Iterator[Example]:
     """What our own grammars write, for training only; the documents it is planted in are those of the train part."""
     for text, bad in lookalikes():
-        yield Example(text, {"unsafe": True} if bad else _FINE, OWN[0], ())
+        yield Example(text, {"unsafe": True} if bad else _FINE, "own/lookalikes", ())
     for text, bad in contrasts():
-        yield Example(text, {"unsafe": True} if bad else _FINE, OWN[1], ())
+        yield Example(text, {"unsafe": True} if bad else _FINE, "own/contrasts", ())
+    for text, harm, direct in jailbreaks(WRITTEN, harmful(), harmless()):
+        # A frame that leaves open what is wished says nothing about harm.
+        told = {"jailbreak": True, "unsafe": harm, "injection": direct}
+        yield Example(text, {head: bad for head, bad in told.items() if bad}, "own/frames", ())
+    for text in doubles(WRITTEN, harmless()):
+        yield Example(text, _FINE, "own/doubles", ())
+    for text, bad in slights(WRITTEN):
+        yield Example(text, {"toxic": bad, "hate": bad}, "own/slights", ())
     clean = [e.text for e in examples if e.source in _CLEAN and e.part == "train"]
     for text, bad, span in planted(clean, PLANTED) if clean else ():
-        yield Example(text, {"injection": True} if bad else _FINE, OWN[2], (), span=span)
+        yield Example(text, {"injection": True} if bad else _FINE, "own/planted", (), span=span)
+    carriers = [e.text for e in examples if e.source in _CARRIERS and e.part == "train"]
+    for (text, bad, span), addressed in injected(WRITTEN, carriers):
+        source = "own/orders" if addressed else "own/tasks"
+        yield Example(text, {"injection": True} if bad else _FINE, source, (), span=span)
 
 
 def _labels(task: str, row: Mapping[str, Any]) -> dict[str, bool]:
@@ -261,5 +291,5 @@ def as_rows(examples: Sequence[Example]) -> list[Row]:
     return [
         Row(e.text, e.labels, sizes[e.source, str(dict(e.labels))] ** -0.5, e.span, e.source.startswith(HARD))
         for e in examples
-        if e.source != UNTRIGGERED
+        if e.source not in UNTRIGGERED
     ]

@@ -12,7 +12,7 @@ _HEAD = """# The encoder, and the cascade
 
 Written by `trivet guard train --stage encoder`; do not edit by hand.
 
-What it is: a BERT encoder of six layers and 384 dimensions, started from all-MiniLM-L6-v2 (Apache-2.0, by the
+What it is: a BERT encoder of 384 dimensions, started from the lowest {layers} layers of all-MiniLM-L6-v2 (Apache-2.0, by the
 Sentence-Transformers project, on Microsoft's MiniLM-L6-H384-uncased), fine-tuned here with one output per head, stored in
 eight bits as ONNX and run by onnxruntime. Heads: `unsafe` (asks for harm), `jailbreak` (talks the model out of its rules),
 `injection` (a text that was to be read gives orders to its reader's assistant), `toxic`, and kinds of toxicity: insult,
@@ -38,7 +38,8 @@ about accounts, languages other than English (it has seen insults in Chinese and
 {rows} rows of the public data under `--data` (prompts_safety, jailbreak, injection, over_refusal, toxicity, benign), split by
 normalised text, goal, document, attack, translation, rewrite pair and template: {split}. Licences of the sources: MIT,
 Apache-2.0, CC0-1.0, CC-BY-3.0, CC-BY-4.0, CDLA-Permissive-2.0, as named in that folder's readme and notices; some prompts were
-written by commercial chat models. Three grammars of our own (lookalikes, contrasts, planted) are in training only. The
+written by commercial chat models. Grammars of our own (lookalikes, contrasts, planted, frames and their doubles, orders,
+tasks, slights) are in training only. The
 encoder learns on train, the joint scores and thresholds on dev, with the eight-bit network; test is only measured on. It was
 looked at while the recipe was written, though: that rows easily taken for bad may be flagged no more than others, and that
 toxicity may flag three times as many, was decided after a first look, so the test figures are somewhat hopeful. Settings:
@@ -52,6 +53,7 @@ def encoder_card(report: Mapping[str, Any], window: int, most: tuple[int, int]) 
     settings = ", ".join(f"{key} {value}" for key, value in report["settings"].items())
     parts = [
         _HEAD.format(
+            layers=report["settings"]["layers"],
             target=f"{report['target_false_positives']:.1%}",
             window=window,
             most=most[0],

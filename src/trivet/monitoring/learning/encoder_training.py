@@ -39,9 +39,11 @@ NAMES = (*HEADS, *KINDS)
 
 @dataclass(frozen=True)
 class Settings:
-    """`start` is a folder with config.json, model.safetensors and tokenizer.json of a BERT encoder."""
+    """`start` is a folder with config.json, model.safetensors and tokenizer.json of a BERT encoder. Of its layers the
+    lowest `layers` are kept (all where it has fewer): what the upper ones add is little, and each costs a sixth."""
 
     start: Path
+    layers: int = 4
     epochs: int = 3
     rows: int = 32
     rate: float = 5e-5
@@ -136,6 +138,7 @@ def started(settings: Settings) -> tuple[Bert, Tokenizer]:
         raise DataError(f"{settings.start} holds a {config.get('model_type')!r}; the encoder must be a bert")
     tensors = {name.removeprefix("bert."): tensor.float() for name, tensor in tensors.items()}
     torch.manual_seed(settings.seed)
+    config["num_hidden_layers"] = min(settings.layers, config["num_hidden_layers"])
     model = Bert(config, len(NAMES), settings.dropout)
     renamed = {
         "words.weight": tensors["embeddings.word_embeddings.weight"],
