@@ -122,6 +122,33 @@ def test_what_no_sentence_shows_alone_is_the_whole_text() -> None:
     assert (span.start, span.end) == (0, len(PLAIN))
 
 
+class Doubting(Sees):
+    """One with a quick stage, which doubts what speaks of fruit; it remembers what it read."""
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
+    def scan_all(self, texts: Sequence[str]) -> list[Verdict]:
+        self.read += texts
+        return super().scan_all(texts)
+
+    def doubtful(self, texts: Sequence[str]) -> list[bool]:
+        return ["fruit" in text for text in texts]
+
+
+def test_sentences_that_the_quick_stage_finds_clear_are_read_only_where_no_other_explains_it() -> None:
+    found, doubted, clear = "What fruit is a banana?", "Is all fruit ripe?", "The mill stands still."
+    classifier = Doubting()
+    (span,) = Documents(classifier).scan(f"{clear} {found} {doubted}").spans
+    assert (span.start, span.end) == (len(clear) + 1, len(clear) + 1 + len(found))
+    assert classifier.read[1:] == [found, doubted]
+
+    classifier = Doubting()
+    (span,) = Documents(classifier).scan(f"{doubted} {clear} It is a banana.").spans
+    assert span.start == len(doubted) + len(clear) + 2
+    assert classifier.read[1:] == [doubted, clear, "It is a banana."]
+
+
 def test_bent_keeps_its_ends() -> None:
     assert [bent(p, 0.2) for p in (0.0, 0.1, 0.2, 1.0)] == pytest.approx([0.0, 0.25, 0.5, 1.0])
     assert bent(1.0, 1.0) == 0.5

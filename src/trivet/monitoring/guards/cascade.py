@@ -319,6 +319,14 @@ class CascadeGuard:
 
         return await asyncio.gather(*(verdict(text) for text in texts))
 
+    def doubtful(self, texts: Sequence[str]) -> list[bool]:
+        """Which texts the light stage, on a quick look at them as typed, does not find clear for this task."""
+        if not texts:
+            return []
+        head = [one.name for one in self.cascade.light.heads].index(self.task.name)
+        doubts: list[bool] = (self.cascade.light.logits_of([t.lower() for t in texts])[:, head] > CLEAR).tolist()
+        return doubts
+
     def _settled(self, text: str) -> Verdict | None:
         """The light stage's word on a text that it finds clear, where it may have the last one."""
         if not self.skip_below:

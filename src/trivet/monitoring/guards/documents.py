@@ -10,7 +10,9 @@ chances, and a sentence counts what either sees. The spans are the sentences tha
 takes those sentences out and says so in their place, `delimit`, `datamark` and `encode` mark the whole text as a stranger's
 (spotlight.py); with `threshold: 0` every document is marked, suspicious or not.
 
-Where the classifier sees an instruction that no single sentence shows, the whole text is the span.
+Where the classifier sees an instruction that no single sentence shows, the whole text is the span. A classifier of two
+stages (`Doubts`) reads first the sentences that its quick stage does not find clear or that a rule speaks of, and the
+others only where none of those is one: a sentence that only the slow stage would have seen stays where another was found.
 
 Not covered: instructions worded as the reader's own task (see instructions.py), what a document talks the model into
 without any instruction (false facts), files that are not text.
@@ -22,7 +24,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 from trivet.core.errors import ConfigError
 from trivet.core.hazards import Goal, Probe
@@ -48,6 +50,13 @@ class Scores(Protocol):
     digest: str
 
     def scan_all(self, texts: Sequence[str]) -> list[Verdict]: ...
+
+
+@runtime_checkable
+class Doubts(Protocol):
+    """A classifier with a quick stage, which says which texts it does not find clear."""
+
+    def doubtful(self, texts: Sequence[str]) -> list[bool]: ...
 
 
 class Sentence(NamedTuple):
@@ -82,7 +91,7 @@ class Documents:
         self.classifier, self.treatment, self.strictness, self.explain = classifier, treatment, strictness, explain
         rules = [(rule.name, rule.weight, rule.shape.pattern) for rule in RULES]
         seen = classifier.digest if classifier else ""
-        self.digest = digest_of(["documents-1", rules, seen, treatment, strictness, explain])
+        self.digest = digest_of(["documents-2", rules, seen, treatment, strictness, explain])
 
     @classmethod
     def load(
@@ -143,7 +152,7 @@ class Documents:
         (whole,) = self._seen([text])
         if whole < self.threshold:
             return found
-        one_by_one = self._seen([text[s.start : s.end] for s in found[:MOST]])
+        one_by_one = self._one_by_one(text, found[:MOST])
         both = [
             s._replace(score=1 - (1 - s.score) * (1 - seen))
             for s, seen in zip(found, [*one_by_one, *[0.0] * (len(found) - len(one_by_one))], strict=True)
@@ -151,6 +160,21 @@ class Documents:
         if max(sentence.score for sentence in both) < self.threshold:
             return [Sentence(0, len(text), whole)]
         return both
+
+    def _one_by_one(self, text: str, found: Sequence[Sentence]) -> list[float]:
+        """What the classifier makes of each sentence, those in doubt first; where one of them counts, of no other."""
+        texts = [text[sentence.start : sentence.end] for sentence in found]
+        if not isinstance(self.classifier, Doubts):
+            return self._seen(texts)
+        doubtful = self.classifier.doubtful(texts)
+        first = [n for n, sentence in enumerate(found) if doubtful[n] or sentence.rules]
+        scores = [0.0] * len(texts)
+        for some in (first, [n for n in range(len(texts)) if n not in first]):
+            for n, score in zip(some, self._seen([texts[n] for n in some]), strict=True):
+                scores[n] = score
+            if max(scores) >= self.threshold:
+                break
+        return scores
 
     def _seen(self, texts: Sequence[str]) -> list[float]:
         """The classifier's probabilities, bent so that one half is where they count for documents."""
