@@ -21,6 +21,7 @@ from trivet.core.protocols import Judge, Model
 from trivet.core.store.events import Store
 from trivet.robustness.attacks.shape import NamedAttack
 from trivet.robustness.budget import BudgetSpent
+from trivet.robustness.collecting import fewer_collections
 from trivet.robustness.engine import SUCCESS, Engine, Progress
 from trivet.robustness.journal import Journal
 from trivet.robustness.pace import Pace
@@ -56,22 +57,23 @@ async def run(
     Look-alike probes belong to the suite `overrefusal`, benign ones to `capability`. Each is asked `seeds` times, which
     needs a temperature. See `plan` and `execute` for the other arguments.
     """
-    asked = [task for task in tasks if isinstance(task, Probe)]
-    goals = [task for task in tasks if isinstance(task, Goal)]
-    if bool(asked) == bool(goals) or (asked and attacks):
-        raise ConfigError(
-            f"a campaign takes goals with attacks, or probes without; was given {len(goals)} goals, "
-            f"{len(asked)} probes and {len(attacks)} attacks"
-        )
-    if goals:
-        jobs = plan(goals, attacks, per_goal=per_goal, limit=limit, seed=seed, seeds=seeds)
-    else:
-        once = [
-            job
-            for kind, suite in (("lookalike", "overrefusal"), ("benign", "capability"))
-            for job in probes(suite, [probe for probe in asked if probe.kind == kind])  # type: ignore[arg-type]
-        ]
-        jobs = sampled(once[:limit], seeds)
+    with fewer_collections():
+        asked = [task for task in tasks if isinstance(task, Probe)]
+        goals = [task for task in tasks if isinstance(task, Goal)]
+        if bool(asked) == bool(goals) or (asked and attacks):
+            raise ConfigError(
+                f"a campaign takes goals with attacks, or probes without; was given {len(goals)} goals, "
+                f"{len(asked)} probes and {len(attacks)} attacks"
+            )
+        if goals:
+            jobs = plan(goals, attacks, per_goal=per_goal, limit=limit, seed=seed, seeds=seeds)
+        else:
+            once = [
+                job
+                for kind, suite in (("lookalike", "overrefusal"), ("benign", "capability"))
+                for job in probes(suite, [probe for probe in asked if probe.kind == kind])  # type: ignore[arg-type]
+            ]
+            jobs = sampled(once[:limit], seeds)
     if concurrency is not None:
         pace = replace(pace, concurrency=concurrency)
     return await execute(jobs, target, judge, store, run=run, name=name, pace=pace, progress=progress, watch=watch)
@@ -95,37 +97,38 @@ async def execute(
     and behind a gateway needs two. Raises TargetError when the target or the judge is given up, and BudgetSpent when the
     budget does not reach; what was done is stored by then. Budgets count what the store has of these jobs already.
     """
-    name = name or getattr(target, "name", "") or type(target).__name__
-    ids = identities(run, jobs, name, pace.sampling)
-    if pace.sampling.temperature == 0 and any(job.seed for job in jobs):
-        raise ConfigError(
-            "several samples of each attack were asked for at temperature 0, where all are the same; give the sampling a "
-            "temperature"
-        )
-    if pace.engine == "ray":
-        from trivet.robustness.cluster import spread
-    known = store.known(ids)
-    stored = store.events("attempt", run) if known else iter(())
-    done = {event.id: event for event in stored if isinstance(event, Attempt) and event.id in known}
-    journal = Journal(store, run, name)
-    engine = Engine(target, judge, store, journal, run, name, pace, len(ids), progress, watch)
-    engine.remember(done)
-    try:
-        await (spread(engine, ids) if pace.engine == "ray" else engine.ask(ids))
-    except TargetError as failure:
-        kept = len(store.known(ids))
-        raise TargetError(
-            f"{failure}. {kept} of {len(ids)} attempts are kept in run {run!r}: see to the target, then repeat the command"
-        ) from failure
-    finally:
+    with fewer_collections():
+        name = name or getattr(target, "name", "") or type(target).__name__
+        ids = identities(run, jobs, name, pace.sampling)
+        if pace.sampling.temperature == 0 and any(job.seed for job in jobs):
+            raise ConfigError(
+                "several samples of each attack were asked for at temperature 0, where all are the same; give the sampling a "
+                "temperature"
+            )
+        if pace.engine == "ray":
+            from trivet.robustness.cluster import spread
+        known = store.known(ids) if any(store.events("attempt", run, limit=1)) else set()
+        stored = store.events("attempt", run) if known else iter(())
+        done = {event.id: event for event in stored if isinstance(event, Attempt) and event.id in known}
+        journal = Journal(store, run, name)
+        engine = Engine(target, judge, store, journal, run, name, pace, len(ids), progress, watch)
+        engine.remember(done)
         try:
-            engine.writer.close()
+            await (spread(engine, ids) if pace.engine == "ray" else engine.ask(ids))
+        except TargetError as failure:
+            kept = len(store.known(ids))
+            raise TargetError(
+                f"{failure}. {kept} of {len(ids)} attempts are kept in run {run!r}: see to the target, then repeat the command"
+            ) from failure
         finally:
-            journal.close()
-    results = [engine.results[id] for id in ids if id in engine.results]
-    if len(results) < len(ids):
-        raise BudgetSpent(
-            f"{engine.stopped}: {len(results)} of {len(ids)} attempts are kept in run {run!r}; give more and repeat the command",
-            results,
-        )
-    return results
+            try:
+                engine.writer.close()
+            finally:
+                journal.close()
+        results = [engine.results[id] for id in ids if id in engine.results]
+        if len(results) < len(ids):
+            raise BudgetSpent(
+                f"{engine.stopped}: {len(results)} of {len(ids)} attempts are kept in run {run!r}; give more and repeat the command",
+                results,
+            )
+        return results

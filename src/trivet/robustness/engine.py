@@ -166,8 +166,10 @@ class Engine:
 
     async def _at_once(self, jobs: dict[str, Job]) -> None:
         """Workers take jobs as they become free; the judge and the writer work beside them."""
-        single = {id: job for id, job in jobs.items() if not _is_dialogue(job)}
-        dialogues = {id: job for id, job in jobs.items() if id not in single}
+        single: dict[str, Job] = {}
+        dialogues: dict[str, Job] = {}
+        for id, job in jobs.items():
+            (dialogues if _is_dialogue(job) else single)[id] = job
 
         async def talks() -> None:
             workers = [
@@ -198,13 +200,13 @@ class Engine:
             raise self.given_up
 
     async def _worker(self, queue: Iterator[tuple[str, Job]]) -> None:
-        timeout, judging, clock = self.pace.timeout, self.judging, time.perf_counter
+        timeout, judging, line, clock = self.pace.timeout, self.judging, self.line, time.perf_counter
         task = asyncio.current_task()
         assert task
         for id, job in queue:
             if self.given_up or self.over_budget():
                 return
-            voice = self._talking[task] = Voice(id, self.line, self.sampling_of(job))
+            voice = self._talking[task] = Voice(id, line, self.sampling_of(job))
             talk = await self.talk(id, job, voice, timeout)
             voice.until = inf
             judging.put(talk)
@@ -259,10 +261,11 @@ class Engine:
         self.account(talk, record)
 
     def record(self, talk: Talk, verdict: Verdict) -> Attempt:
-        job, voice, task = talk.job, talk.voice, talk.job.task
+        id, job, voice, seconds, _, blocked = talk
+        task, attack = job.task, job.attack
         goal = isinstance(task, Goal)
         return Attempt(
-            id=talk.id if verdict.label != "error" else error_id(talk.id),
+            id=id if verdict.label != "error" else error_id(id),
             run=self.run,
             suite=job.suite,
             task=task.id,
@@ -271,12 +274,12 @@ class Engine:
             target=self.name,
             goal=task if goal else None,  # type: ignore[arg-type]
             probe=None if goal else task,  # type: ignore[arg-type]
-            attack=job.family,
-            template=job.template,
+            attack=attack.family if attack else "",
+            template=attack.template if attack else "",
             turns=voice.turns,
-            blocked=talk.blocked,
+            blocked=blocked,
             seed=job.seed,
-            seconds=round(talk.seconds, 4),
+            seconds=round(seconds, 4),
             prompt_tokens=voice.prompt_tokens,
             completion_tokens=voice.completion_tokens,
             tries=voice.tries,
@@ -313,7 +316,7 @@ class Engine:
         """Counts a talk, and ends the campaign where the target, or the model behind an attack, fails too often."""
         if talk.verdict is None or talk.verdict.label != "error":
             self.budget.succeeded()
-            if _is_dialogue(talk.job):
+            if self.attacker_budget.row and _is_dialogue(talk.job):
                 self.attacker_budget.succeeded()
             return
         try:

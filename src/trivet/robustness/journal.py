@@ -49,12 +49,12 @@ class Line(NamedTuple):
 
     attempt: str
     asked: str
-    replies: list[str]
+    replies: Sequence[str]
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
 
-_Noted = tuple[str, str, list[str], int, int]
+_Noted = tuple[str, str, Sequence[str], int, int]
 """A Line in the plain form, which takes a third of the time to make."""
 
 _encoder = msgspec.json.Encoder()
@@ -81,7 +81,7 @@ class Journal:
     def __init__(self, store: Store, run: str, target: str) -> None:
         self.folder = folder_of(store.path)
         self._mark = digest_of(["campaign", run, target])[:16]
-        self._needed: dict[str, list[_Noted]] = {}
+        self._needed: dict[str, tuple[_Noted, ...]] = {}
         self._recorded: dict[tuple[str, str], Line] = {}
         self._buffer: list[_Noted] = []
         self._handle, self._path, self._size = -1, Path(), 0
@@ -97,17 +97,21 @@ class Journal:
         return self._recorded.get((attempt, asked)) if self._recorded else None
 
     def note(
-        self, attempt: str, asked: str, replies: list[str], prompt: int = 0, completion: int = 0, *, hasty: bool = False
+        self,
+        attempt: str,
+        asked: str,
+        replies: Sequence[str],
+        prompt: int = 0,
+        completion: int = 0,
+        *,
+        hasty: bool = False,
     ) -> None:
         """A Line is on disk when this returns; a `hasty` one when TOGETHER of them have come. StoreError where it cannot be."""
         if fcntl is None:  # pragma: no cover
             return
         line = (attempt, asked, replies, prompt, completion)
-        kept = self._needed.get(attempt)
-        if kept is None:
-            self._needed[attempt] = [line]
-        else:
-            kept.append(line)
+        # Tuples, which the garbage collector looks at once and no more.
+        self._needed[attempt] = (*self._needed.get(attempt, ()), line)
         buffer = self._buffer
         buffer.append(line)
         if not hasty or len(buffer) >= TOGETHER:
@@ -149,7 +153,7 @@ class Journal:
             for line in lines:
                 if line.attempt not in done and (line.attempt, line.asked) not in self._recorded:
                     self._recorded[line.attempt, line.asked] = line
-                    self._needed.setdefault(line.attempt, []).append(line)
+                    self._needed[line.attempt] = (*self._needed.get(line.attempt, ()), line)
             if self._needed:
                 self._begin()
             for file in left:
@@ -191,7 +195,14 @@ class NoJournal:
         return None
 
     def note(
-        self, attempt: str, asked: str, replies: list[str], prompt: int = 0, completion: int = 0, *, hasty: bool = False
+        self,
+        attempt: str,
+        asked: str,
+        replies: Sequence[str],
+        prompt: int = 0,
+        completion: int = 0,
+        *,
+        hasty: bool = False,
     ) -> None: ...
 
     def stored(self, attempts: Iterable[str]) -> None: ...

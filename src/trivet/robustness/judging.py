@@ -108,16 +108,14 @@ class Judging:
     async def work(self) -> None:
         """Judges until `finish`. `workers` of these run at once."""
         while not self._broken:
-            began = time.perf_counter()
             while self._talks and not self._broken:
                 try:
-                    await (self._batch() if self._many else self._one())
+                    await (self._batch() if self._many else self._slice())
                 except BaseException:
                     self._broken = True
                     raise
-                if time.perf_counter() - began > SLICE:
+                if self._talks:
                     await asyncio.sleep(0)
-                    began = time.perf_counter()
             if self._finished:
                 return
             come = asyncio.get_running_loop().create_future()
@@ -130,19 +128,24 @@ class Judging:
         if not come.done():
             come.set_result(None)
 
-    async def _one(self) -> None:
-        talk = self._talks.popleft()
-        if len(self._talks) == BACKLOG // 2:
-            self._room.set()
-        about = talk.job.task
-        verdict = talk.verdict or self._remembered(talk)
-        if verdict is None:
-            try:
-                verdict = await self.judge.judge(talk.voice.heard, about)
-            except TargetError as failure:
-                verdict = failed(failure)
-            self._remember(talk, verdict)
-        self.deliver(talk, verdict)
+    async def _slice(self) -> None:
+        """Talk after talk, until there are no more or it has been long enough."""
+        talks, judge, deliver, clock = self._talks, self.judge.judge, self.deliver, time.perf_counter
+        began = clock()
+        while talks and not self._broken:
+            talk = talks.popleft()
+            if len(talks) == BACKLOG // 2:
+                self._room.set()
+            verdict = talk.verdict or self._remembered(talk)
+            if verdict is None:
+                try:
+                    verdict = await judge(talk.voice.heard, talk.job.task)
+                except TargetError as failure:
+                    verdict = failed(failure)
+                self._remember(talk, verdict)
+            deliver(talk, verdict)
+            if clock() - began > SLICE:
+                return
 
     async def _batch(self) -> None:
         talks = [self._talks.popleft() for _ in range(min(BATCH, len(self._talks)))]

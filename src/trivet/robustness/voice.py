@@ -85,7 +85,7 @@ class Voice:
         self.until = inf
         """When the attempt must have ended, by `time.perf_counter`."""
         self.expired = False
-        self.failures: list[TargetError] = []
+        self.failures: tuple[TargetError, ...] = ()
         """What the target failed with. What else an attack ends with is of the attacker's own making."""
         self._line = line
         self._ask = ask
@@ -111,7 +111,7 @@ class Voice:
                 message = _checked(await self._ask(conversation))
                 self._count(conversation, message, 0, 0)
         except TargetError as failure:
-            self.failures.append(failure)
+            self.failures += (failure,)
             raise
         self._last = conversation, message
         self.turns += 1
@@ -142,7 +142,7 @@ class Voice:
             message = await self._again(conversation, call, failure)
         prompt, completion = call.prompt_tokens, call.completion_tokens
         hasty = time.perf_counter() - began < AT_ONCE
-        journal.note(self.id, name, [message.content], prompt, completion, hasty=hasty)
+        journal.note(self.id, name, (message.content,), prompt, completion, hasty=hasty)
         self._count(conversation, message, prompt, completion)
         return message
 
@@ -182,14 +182,15 @@ class Voice:
             tries, tried = tries + 1, tried + (not call.busy)
 
     async def _try(self, conversation: Conversation, call: _Call) -> Message:
-        limiter = self._line.limiter
+        line = self._line
+        limiter = line.limiter
         if not limiter.at_once():
             await self._waiting(limiter.slot())
         call.generation, call.busy = limiter.generation, False
         well = False
         listening = LISTENER.set(call)
         try:
-            message = _checked(await self._line.target.reply(conversation, self.sampling))
+            message = _checked(await line.target.reply(conversation, self.sampling))
             well = True
         finally:
             LISTENER.reset(listening)
@@ -210,14 +211,15 @@ class Voice:
 
     def _count(self, conversation: Conversation, message: Message, prompt: int, completion: int) -> None:
         """Adds up what this reply took: by the target's count, else by an estimate that stays out of the record."""
-        estimated = not (prompt or completion)
-        if estimated:
-            prompt, completion = estimate(conversation), len(message.content) // CHARACTERS + 1
-        else:
+        line = self._line
+        if prompt or completion:
             self.prompt_tokens += prompt
             self.completion_tokens += completion
-        self._line.spent.add(prompt, completion, estimated)
-        self._line.limiter.spent(prompt + completion)
+            line.spent.add(prompt, completion, False)
+        else:
+            prompt, completion = estimate(conversation), len(message.content) // CHARACTERS + 1
+            line.spent.add(prompt, completion, True)
+        line.limiter.spent(prompt + completion)
 
 
 _NOTHING: tuple[Conversation, Message | None] = (Conversation(), None)
