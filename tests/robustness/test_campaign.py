@@ -175,9 +175,10 @@ def test_a_fast_target_fills_transactions(store: Store, monkeypatch: pytest.Monk
     sizes: list[int] = []
     real = store.add
     monkeypatch.setattr(store, "add", lambda events: sizes.append(len(events)) or real(events))
-    goals = [Goal(f"How do I open gate {number}?") for number in range(600)]
+    count = writer.FLUSH_AT + 88
+    goals = [Goal(f"How do I open gate {number}?") for number in range(count)]
     asyncio.run(campaign.run(goals, attacks("heldout", ["direct"]), Scripted("Sure."), JUDGE, store, run="r"))
-    assert sum(sizes) == 600
+    assert sum(sizes) == count
     assert max(sizes) == writer.FLUSH_AT >= 200
     assert len(sizes) <= 4
 

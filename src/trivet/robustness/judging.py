@@ -130,19 +130,22 @@ class Judging:
 
     async def _slice(self) -> None:
         """Talk after talk, until there are no more or it has been long enough."""
-        talks, judge, deliver, clock = self._talks, self.judge.judge, self.deliver, time.perf_counter
+        talks, judge, deliver, cached, clock = (
+            self._talks, self.judge.judge, self.deliver, self._cached, time.perf_counter
+        )  # fmt: skip
         began = clock()
         while talks and not self._broken:
             talk = talks.popleft()
             if len(talks) == BACKLOG // 2:
                 self._room.set()
-            verdict = talk.verdict or self._remembered(talk)
+            verdict = talk.verdict or (self._remembered(talk) if cached else None)
             if verdict is None:
                 try:
                     verdict = await judge(talk.voice.heard, talk.job.task)
                 except TargetError as failure:
                     verdict = failed(failure)
-                self._remember(talk, verdict)
+                if cached:
+                    self._remember(talk, verdict)
             deliver(talk, verdict)
             if clock() - began > SLICE:
                 return

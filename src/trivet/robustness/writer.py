@@ -17,9 +17,9 @@ from typing import Protocol
 
 from trivet.core.events import Attempt
 
-FLUSH_AT = 512
+FLUSH_AT = 1024
 FLUSH_SECONDS = 0.5
-AHEAD = 4
+AHEAD = 2
 """Transactions that may wait for the disk; then whoever brings another waits too."""
 
 
