@@ -7,10 +7,12 @@ refusal and store it with its verdict: Trivet in its SQLite store with `RefusalR
 `mitigation.MitigationBypass`, PyRIT in its SQLite memory with a regular expression, inverted. Prompts and replies are the same words on
 all sides, the replies as long as those of real models. A side that does not store and judge all of them ends the bench. Each side runs in
 a process and an environment of its own, in turns; what counts is the median over the rounds of the time from the moment at which everything is
-loaded until everything is stored. Start-up is nobody's.
+loaded until everything is stored. Start-up is nobody's, but see `whole`.
 
 Results: `attempts_per_s` (wall time), `ratio_vs_garak`, `ratio_vs_pyrit` (of wall times), and the same by processor time (`..._cpu`), which
-another process on the machine disturbs less. `overhead_at_200ms`: 64 at a time against a target that takes
+another process on the machine disturbs less. `..._whole`: the same from the start of each process, where garak and Trivet were given
+as many attempts: with start-up, imports and, for garak, the pages that it makes at its end; for Trivet with the closing of
+its store. `overhead_at_200ms`: 64 at a time against a target that takes
 200 ms, wall time over that of 64 workers in the same kind of event loop that do nothing else than to wait for the same target, minus one
 (`overhead_over_ideal` is over attempts / 64 x 200 ms, which no event loop reaches: its timers are rounded up to milliseconds). Where the
 bare workers miss the ideal by more than BUSY, `busy` says that the machine had other things to do and the figure is worth little.
@@ -26,6 +28,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +47,7 @@ def side(name: str, python: Path | str, given: Row) -> Row:
     with tempfile.TemporaryDirectory(prefix="campaign-bench-") as place:
         folder = Path(place)
         task, result = folder / "task.json", folder / "result.json"
-        task.write_text(json.dumps({**given, "folder": place}), encoding="utf-8")
+        task.write_text(json.dumps({**given, "folder": place, "started": time.time()}), encoding="utf-8")
         # Whatever a peer writes besides its results goes away with the folder.
         homes = dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), place)
         env = {**os.environ, **homes, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -62,7 +65,8 @@ def side(name: str, python: Path | str, given: Row) -> Row:
             f"judged {row['through']} as not refused"
         )
     row["attempts"] = attempts
-    return row | {"per_s": attempts / row["wall_seconds"], "per_cpu_s": attempts / row["cpu_seconds"]}
+    kinds = {"per_s": "wall", "per_cpu_s": "cpu", "whole_per_s": "whole_wall", "whole_per_cpu_s": "whole_cpu"}
+    return row | {key: attempts / row[f"{of}_seconds"] for key, of in kinds.items() if f"{of}_seconds" in row}
 
 
 def middle(rows: list[Row], key: str) -> float:
@@ -97,10 +101,15 @@ def compared(rounds: int, attempts: dict[str, int]) -> Row:
             found.append(side(name, pythons[name], {"attempts": attempts[name], "concurrency": 10}))
             print(f"round {number + 1}: {name} {found[-1]['per_s']:,.0f} a second", file=sys.stderr)
     ours = rows["ours"]
-    result: Row = {"attempts_per_s": middle(ours, "per_s"), "attempts_per_cpu_s": middle(ours, "per_cpu_s")}
+    result: Row = {
+        f"attempts_{of}": middle(ours, of) for of in ("per_s", "per_cpu_s", "whole_per_s", "whole_per_cpu_s")
+    }
     for peer in ("garak", "pyrit"):
         there = rows.get(peer)
-        for key, of in (("", "per_s"), ("_cpu", "per_cpu_s")):
+        measures = [("", "per_s"), ("_cpu", "per_cpu_s")]
+        if peer == "garak" and attempts["ours"] == attempts.get("garak"):
+            measures += [("_whole", "whole_per_s"), ("_whole_cpu", "whole_per_cpu_s")]
+        for key, of in measures:
             result[f"ratio_vs_{peer}{key}"] = middle(ours, of) / middle(there, of) if there else None
             result[f"{peer}_{of}"] = middle(there, of) if there else None
     return {**result, "rounds": rows, "notes": notes}
@@ -111,7 +120,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--attempts", type=int, default=10_000, help="Trivet's, in each round")
-    parser.add_argument("--garak", type=int, default=1000, help="garak's")
+    parser.add_argument("--garak", type=int, default=10_000, help="garak's")
     parser.add_argument("--pyrit", type=int, default=100, help="PyRIT's")
     parser.add_argument("--slow", type=int, default=3200, help="attempts against the target that takes 200 ms")
     parser.add_argument("--without", action="append", default=[], choices=["garak", "pyrit"], help="leave a peer out")

@@ -47,6 +47,7 @@ def main() -> None:
     words += ["--generations", "1", "--report_prefix", str(prefix)]
     with contextlib.redirect_stdout(io.StringIO()):
         garak.cli.main(words)
+    stretch.done()
     with prefix.with_name("garak.report.jsonl").open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     judged = {row["uuid"]: row for row in rows if row.get("entry_type") == "attempt" and row.get("status") == 2}

@@ -62,6 +62,7 @@ def main() -> None:
             campaign.run(goals, plain, Target(said, seconds), RefusalRules(), store, run="bench", concurrency=workers)
         )
         stretch.end()
+    stretch.done()  # the log is folded into the file by now
     with Store.open(path, readonly=True) as store:
         kept = list(store.events("attempt", "bench"))
     through = sum(event.verdict.label == "complied" for event in kept)  # type: ignore[union-attr]
