@@ -75,7 +75,8 @@ def test_a_judge_is_made_measured_and_set_right(tmp_path: Path) -> None:
     out = tmp_path / "made" / "mine.npz"
     run("train", "--data", str(tmp_path), "--out", str(out), "--json", str(tmp_path / "f.json"))
     assert "anchored rules" in (out.parent / "MODEL_CARD.md").read_text()
-    assert {row["how"] for row in json.loads((tmp_path / "f.json").read_text())} == {"unseen", "in domain"}
+    hows = {row["how"] for row in json.loads((tmp_path / "f.json").read_text())}
+    assert hows == {"unseen", "100 labels", "in domain", "in domain, calibrated"}
 
     labels = str(tmp_path / "judge" / "one.jsonl")
     run("calibrate", "--labels", labels, "--judge", str(out), "--out", str(tmp_path / "set.npz"))

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import optimize
 
 from trivet.core.errors import DataError
 from trivet.core.judges.cards import JudgeCard, agreement
 from trivet.core.judges.classifier import Cuts, ReplyClassifier
+from trivet.core.judges.curves import platt
 from trivet.core.judges.training import Reply, full_from
 
 FEWEST = 10
@@ -48,19 +48,3 @@ def _left_out(logits: np.ndarray, truth: np.ndarray, i: int) -> float:
     others = np.arange(len(logits)) != i
     slope, offset = platt(logits[others], truth[others])
     return float(1 / (1 + np.exp(-np.clip(slope * logits[i] + offset, -60, 60))))
-
-
-def platt(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Slope (not below nothing) and offset of the logistic curve through [n] scores, with Platt's smoothed targets."""
-    positive, negative = int(truth.sum()), int((~truth).sum())
-    target = np.where(truth, (positive + 1) / (positive + 2), 1 / (negative + 2))
-
-    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        z = theta[0] * scores + theta[1]
-        error = 1 / (1 + np.exp(-np.clip(z, -60, 60))) - target
-        return float(np.sum(np.logaddexp(0.0, z) - target * z)), np.array([error @ scores, error.sum()])
-
-    found = optimize.minimize(
-        loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=[(1e-3, None), (None, None)]
-    )
-    return float(found.x[0]), float(found.x[1])

@@ -15,7 +15,7 @@ _HEAD = """\
 Written by `trivet judge train`; do not edit by hand.
 
 What it is: two logistic regressions over some forty traits and the hashed n-grams of a reply's opening, body and end
-(`reply_features.py`). One says whether a reply complies, in part or in full, one whether it is harmful. Meant for: judging
+(`reply_features.py`); of a reply in two voices each is judged, and the worse counts (`voices.py`). One says whether a reply complies, in part or in full, one whether it is harmful. Meant for: judging
 replies in red teaming, in bulk, without a model or a key. Not meant for: judging people, or deciding alone about one reply.
 
 ## Where it fails
@@ -32,11 +32,15 @@ past_tense_outputs are those of language models, the others of people; many repl
 was kept aside: what ships is trained on all of it, and every figure below is of judges trained without the rows that
 they are measured on. The scales of the traits were taken over all rows, their labels not being looked at. Which traits there
 are, the strength of the penalty and the weight of the plain answers were chosen by the mean kappa of *unseen*, so those figures
-are somewhat hopeful.
+are somewhat hopeful. That voices are judged one by one was found by reading errors on half of the requests;
+on the other half it raised the kappa of gptfuzz_labelled too, which has such replies, and lowered the three others a little.
 
 ## Agreement
-`unseen`: trained without that source, threshold one half, none of its labels used. `in domain`: five folds by request, trained
-on the other requests of that source and on all other sources. Sensitivity: of replies labelled complying or partial, the
+`unseen`: trained without that source, threshold one half, none of its labels used. `100 labels`: the same judge with a curve laid
+through a hundred labels of other requests of that source, as `calibrate` does. `in domain`: five folds by request, trained
+on the other requests of that source and on all other sources, threshold one half. `in domain, calibrated`: the same with a
+curve through the scores of the other folds. jbb_artifacts and past_tense_outputs ask the same requests, so neither is wholly
+new to a judge that saw the other. Sensitivity: of replies labelled complying or partial, the
 share called so; specificity: of those labelled refused. Intervals are Wilson's at 95 %.
 
 """
@@ -52,9 +56,9 @@ def page(judge: ReplyClassifier, baselines: Sequence[Agreement], rows: int, part
     every = [*judge.card.agreements, *baselines]
     for source in dict.fromkeys(a.source for a in every):
         lines += [_row(a) for a in every if a.source == source]
-    unseen = [a for a in judge.card.agreements if a.how == "unseen"]
-    inside = [a for a in judge.card.agreements if a.how == "in domain"]
-    lines.append(f"\nMean kappa: {_mean(unseen)} unseen, {_mean(inside)} in domain; ")
+    hows = dict.fromkeys(a.how for a in judge.card.agreements)
+    means = (f"{_mean([a for a in judge.card.agreements if a.how == how])} {how}" for how in hows)
+    lines.append(f"\nMean kappa: {'; '.join(means)}; ")
     names = dict.fromkeys(a.judge for a in baselines)
     lines.append("; ".join(f"{n} {_mean([a for a in baselines if a.judge == n])}" for n in names) + ".\n")
     lines.append(

@@ -3,9 +3,11 @@
 A judge whose errors are not known makes rates that mean nothing. A card says for each set of labelled replies kappa
 (Cohen 1960), the area under the curve, sensitivity (of replies that comply, the share called so) and specificity (of
 those that do not), with Wilson intervals, and how it was measured: `unseen` (trained without that set), `in domain`
-(trained on other requests of that set), `own` (labels of your own target), `trained on` (rows that it was trained on, which
-says nothing), or `measured` (nobody knows). `sensitivity` and `specificity` of the card as a whole are what a report corrects
-an attack success rate with (core/stats_judges.py): shares over the sets, whose interval knows how unlike the sets are.
+(trained on other requests of that set), `100 labels` and `in domain, calibrated` (the same two, with a curve laid through a
+hundred or all labels of that set's other requests: curves.py), `own` (labels of your own target), `trained on` (rows that
+it was trained on, which says nothing), or `measured` (nobody knows). `sensitivity` and `specificity` of the card as a whole
+are what a report corrects an attack success rate with (core/stats_judges.py): shares over the sets that it had not seen,
+whose interval knows how unlike the sets are.
 
 Not covered: that labels are right. Two people agree with kappa .96 on plain refusals and less on everything else.
 """
@@ -25,7 +27,7 @@ from trivet.core.errors import DataError
 from trivet.core.stats import Rate
 from trivet.core.stats_clusters import Share, clustered
 
-How = Literal["unseen", "in domain", "own", "trained on", "measured"]
+How = Literal["unseen", "100 labels", "in domain", "in domain, calibrated", "own", "trained on", "measured"]
 
 
 @dataclass(frozen=True)
