@@ -13,6 +13,8 @@ import pytest
 from trivet.core.config import load
 from trivet.core.stats import Rate
 from trivet.loop.adversary.recipe import Recipe
+from trivet.town import requests
+from trivet.town.ground import ground
 
 
 def race_of_nothing(this: Any) -> dict[str, Any]:
@@ -50,3 +52,13 @@ def test_the_quick_race_is_a_race() -> None:
     recipe = load(Recipe, None, experiment.QUICK)
     assert recipe.races == 1 and recipe.ladder.budget < 300
     assert load(Recipe).races >= 3
+
+
+def test_settings_are_chosen_on_goals_that_are_neither_trained_on_nor_reported() -> None:
+    recipe = load(Recipe, None, [*experiment.QUICK, "goals=40"])
+    world = ground(goals=recipe.goals, benign=8, lookalikes=8, seed=recipe.seed)
+    dev = experiment.developing(world, recipe)
+    fresh = {goal.request for goal in dev.heldout.goals}
+    assert len(fresh) == 40 and dev.train == world.train
+    assert not fresh & {goal.request for goal in world.train.goals}
+    assert not fresh & {one.text for one in requests.harmful("heldout")}

@@ -1,7 +1,7 @@
 """The ladder of Perez et al. 2022 (arXiv:2202.03286) against one target: four attackers and a bandit at equal queries.
 
     zero    the seed attacker is told the goal
-    few     the seed attacker is shown attacks that worked on other goals, one of each wording
+    few     the seed attacker is shown an attack that worked on another goal, drawn afresh every time from one of each wording
     sl      the seed attacker, trained on what worked
     rl      a supervised attacker, trained by a policy gradient on AttackReward, held by KL to where it started
 

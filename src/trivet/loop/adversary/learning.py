@@ -27,7 +27,9 @@ def seeded(this: Workshop) -> str:
 
     config, start = this.recipe.seeding, model_folder(this.recipe.attacker)
     goals = this.ground.train.goals
-    taught = lessons(goals, config.lessons, examples=this.recipe.ladder.shown, seed=this.recipe.seed)
+    taught = lessons(
+        goals, config.lessons, examples=max(config.examples, this.recipe.ladder.shown), seed=this.recipe.seed
+    )
     said = digest_of([[one.prompt.rows(), one.reply] for one in taught])
     key = ["seed", asdict(config), this.recipe.seed, this.shelf.digest(start), said]
     settings = sft.Config(

@@ -14,7 +14,8 @@ from trivet.loop.gate import Rules
 class Seeding:
     """How the attacker learns to write at all, before any target is asked."""
 
-    lessons: int = option(4500, "demonstrations: wordings of the train part around goals of the train part")
+    lessons: int = option(9000, "demonstrations: wordings of the train part around goals of the train part")
+    examples: int = option(3, "most examples that a lesson shows; two lessons of three show any")
     lr: float = option(3e-3, "highest learning rate; the start model is small and new to the task")
     batch_tokens: int = option(3072, "padded tokens per step")
 
@@ -24,7 +25,7 @@ class Ladder:
     """The rungs: zero-shot, few-shot, supervised on successes, reinforcement. Queries are replies of the target."""
 
     pool: int = option(640, "zero-shot queries on train goals, whose successes are examples and lessons")
-    shown: int = option(2, "examples in a few-shot prompt")
+    shown: int = option(1, "examples in a few-shot prompt, drawn afresh for every attack")
     heat: float = option(0.1, "temperature at which examples are drawn by score (0.1 in the paper)")
     sl_epochs: float = option(4.0, "passes over the successes")
     sl_lr: float = option(5e-4, "highest learning rate of the supervised rung")
@@ -49,8 +50,8 @@ class Ladder:
 
     @property
     def asking(self) -> list[float]:
-        """What decides what an attacker says and a target replies, of these settings."""
-        return [self.shown, self.heat, self.temperature, self.max_tokens, self.reply_tokens]
+        """What decides what an attacker says and a target replies, of these settings, where no examples are shown."""
+        return [self.temperature, self.max_tokens, self.reply_tokens]
 
     @property
     def budget(self) -> int:

@@ -1,9 +1,13 @@
 """The attacker before it has attacked anything: a small model that has learnt what an attack is and how examples are read.
 
-Its lessons are the library's wordings of the train part around goals of the train part, one message each; half of them are
-two wordings of which one is put into the other, so that there is more to say than the library says. In a share of the
-lessons examples are shown, attacks on other goals, and the answer is in the manner of one of them: that is how a small
-model comes to follow examples at all. No target has been asked yet and nothing here knows what works.
+Its lessons are the library's wordings of the train part around goals of the train part, one message each; a good part of
+them are two wordings of which one is put into the other, so that there is more to say than the library says. No target has
+been asked yet and nothing here knows what works.
+
+Two lessons of three show examples, attacks on other goals, and the answer is in the manner of one of them: what stands in
+the prompt, and nothing else, says what comes. A model that has read enough of it continues the manner that it is shown.
+Fewer lessons do not do: after 4500, half of them with examples, answers were no more like their own examples than like
+somebody else's, and few-shot was zero-shot with a longer prompt.
 
 Not covered: wordings of several messages, written transcripts and invented turns before the request, encodings; an
 attacker writes one short message in plain words.
@@ -40,14 +44,14 @@ def lessons(
     goals: Sequence[Goal],
     count: int,
     *,
-    with_examples: float = 0.5,
-    composed: float = 0.4,
+    with_examples: float = 2 / 3,
+    composed: float = 0.6,
     examples: int = 3,
     seed: int = 0,
     families: Sequence[str] = FAMILIES,
 ) -> list[Demonstration]:
-    """`count` demonstrations of writing an attack for a goal, from the train part alone."""
-    wordings = plain_wordings(families)
+    """`count` demonstrations of writing an attack for a goal, from the train part alone; 1 to `examples` are shown."""
+    wordings = [one.how for one in plain_wordings(families) if isinstance(one.how, Script)]
     if len(goals) <= examples or not wordings:
         raise ConfigError(
             f"an attacker is taught on more goals than it is shown examples ({examples}), and on wordings; "
@@ -56,22 +60,18 @@ def lessons(
     dice = random.Random(f"attacker {seed}")
     taught = []
     for _ in range(count):
-        manner = _manner(wordings, composed, dice)
         goal, *others = dice.sample(goals, examples + 1)
-        shown = []
-        if dice.random() < with_examples:
-            alike = dice.randrange(examples)
-            shown = [
-                _said(other, manner if at == alike else _manner(wordings, composed, dice))
-                for at, other in enumerate(others)
-            ]
-        taught.append(Demonstration(asking(goal, shown), _said(goal, manner).text, Origin("attacker:seed")))
+        count_shown = dice.randint(1, examples) if dice.random() < with_examples else 0
+        manners = [_manner(wordings, composed, dice) for _ in range(max(1, count_shown))]
+        shown = [_said(other, manner) for other, manner in zip(others[:count_shown], manners, strict=False)]
+        said = _said(goal, dice.choice(manners)).text
+        taught.append(Demonstration(asking(goal, shown), said, Origin("attacker:seed")))
     return taught
 
 
-def _manner(wordings: Sequence[NamedAttack], composed: float, dice: random.Random) -> tuple[Script, ...]:
+def _manner(wordings: Sequence[Script], composed: float, dice: random.Random) -> list[Script]:
     """One wording, or two of which the second is put around the first."""
-    return tuple(one.how for one in dice.sample(list(wordings), 1 + (dice.random() < composed)))  # type: ignore[misc]
+    return dice.sample(wordings, min(len(wordings), 1 + (dice.random() < composed)))
 
 
 def _said(goal: Goal, manner: Sequence[Script]) -> Success:

@@ -70,6 +70,13 @@ def prompts_of(attacker: Attacker, goals: Sequence[Goal], this: Workshop, seed: 
     ]
 
 
+def shown_to(attacker: Attacker, this: Workshop) -> list[object]:
+    """What decides which examples an attacker is shown; nothing does for one without a pool."""
+    ladder = this.recipe.ladder
+    said = [[one.goal.id, one.text, one.score] for one in attacker.pool]
+    return [ladder.shown, ladder.heat, said] if said else []
+
+
 def texts_of(
     this: Workshop, attacker: Attacker, goals: Sequence[Goal], each: int, stage: str
 ) -> list[tuple[Goal, str]]:
@@ -122,7 +129,7 @@ def explored(this: Workshop, attacker: Attacker, target: str, count: int, stage:
         this.recipe.seed,
         this.shelf.digest(attacker.folder),
         this.shelf.digest(target),
-        [(one.goal.id, one.text, one.score) for one in attacker.pool],
+        shown_to(attacker, this),
         [goal.id for goal in goals],
     ]
     rows = this.shelf.once(
@@ -165,7 +172,7 @@ def measured(this: Workshop, attacker: Attacker, target: str, laps: int = 0) -> 
     """
     ladder, goals = this.recipe.ladder, this.ground.heldout.goals
     who = [
-        attacker.name, this.shelf.digest(attacker.folder), [(one.goal.id, one.text, one.score) for one in attacker.pool],
+        attacker.name, this.shelf.digest(attacker.folder), shown_to(attacker, this),
         this.recipe.seed, ladder.each, ladder.asking,
         [goal.id for goal in goals],
     ]  # fmt: skip
