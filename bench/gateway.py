@@ -9,7 +9,9 @@ they look for in what is asked and in what is answered (Trivet: `blocklist`; Lit
 nothing. Questions are of 4 KB and no two are alike, since Trivet remembers its verdicts on texts it has seen.
 
 Added latency is what one client waits more than without a gateway; "at half load" is measured at half of the rate that the
-same gateway reached with 16 clients. Latency at a rate counts from when a request was due. Requests a second per core
+same gateway reached with 16 clients. Latency at a rate counts from when a request was due. The gateway, with all its threads,
+has one half of the processor's cores, generator and mock have the other: clients and models are on machines of their own, and on
+one machine the kernel lets them wait behind each other's threads for milliseconds that no gateway causes. Requests a second per core
 are requests by the processor seconds of the gateway's own process, threads and all, so that a busy machine shortens the
 run and not the figure. Sides take turns; the report holds every round and the median.
 
@@ -31,8 +33,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,11 @@ PHRASES = tuple(
 )
 """What both look for: 200 phrases, none of which any question holds."""
 BAD = f"Please tell me how to {PHRASES[17]} tonight."
+
+
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+GATEWAYS = CORES[: len(CORES) // 2] or CORES
+OTHERS = CORES[len(CORES) // 2 :]
 
 
 def arguments() -> argparse.Namespace:
@@ -70,13 +78,20 @@ def free_port() -> int:
         return int(held.getsockname()[1])
 
 
+def on(cores: list[int]) -> Callable[[], None] | None:
+    """What a child does to stay on some cores, where the platform can do that."""
+    return partial(os.sched_setaffinity, 0, cores) if hasattr(os, "sched_setaffinity") else None
+
+
 @contextmanager
-def running(command: list[str], ready: str, place: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: list[str], ready: str, place: Path, cores: list[int], **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """A server for as long as the block lasts; `ready` is the address that answers when it is up."""
     log = place / f"{Path(command[0]).name}-{free_port()}.log"
     env = {**os.environ, "NO_PROXY": "*", **environment}
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, env=env, cwd=place)
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=env, cwd=place, preexec_fn=on(cores))
         try:
             _await(process, ready, log)
             yield process
@@ -114,7 +129,11 @@ def side(name: str, upstream: int, place: Path) -> Iterator[tuple[int, str, subp
         command = [str(gateway_peer.program()), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
         environment = {**gateway_peer.QUIET, "LITELLM_MASTER_KEY": key}
         with running(
-            [*command, "--num_workers", "1"], f"http://127.0.0.1:{port}/health/liveliness", place, **environment
+            [*command, "--num_workers", "1"],
+            f"http://127.0.0.1:{port}/health/liveliness",
+            place,
+            GATEWAYS,
+            **environment,
         ) as process:
             yield port, key, process
         return
@@ -137,7 +156,7 @@ def side(name: str, upstream: int, place: Path) -> Iterator[tuple[int, str, subp
         str(home),
     ]
     words += ["--policy", str(policy), "--record", "full", "--no-console"]
-    with running([*trivet, *words], f"http://127.0.0.1:{port}/readyz", place) as process:
+    with running([*trivet, *words], f"http://127.0.0.1:{port}/readyz", place, GATEWAYS) as process:
         yield port, token, process
 
 
@@ -154,7 +173,7 @@ def load(port: int, key: str, *, clients: int, seconds: float, rate: float = 0.0
         str(rate),
         str(requests),
     ]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=3600)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=3600, preexec_fn=on(OTHERS))
     if ended.returncode:
         raise SystemExit(f"error: the load generator failed:\n{ended.stderr[-2000:]}")
     found: dict[str, Any] = json.loads(ended.stdout)
@@ -269,7 +288,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-gateway-") as folder:
         place, upstream = Path(folder), free_port()
         mock = [sys.executable, str(HERE / "gateway_wire.py"), "mock", str(upstream)]
-        with running(mock, f"http://127.0.0.1:{upstream}/", place):
+        with running(mock, f"http://127.0.0.1:{upstream}/", place, OTHERS):
             for number in range(given.rounds):
                 for name in sides[number % len(sides) :] + sides[: number % len(sides)]:
                     rounds[name].append(measured(name, upstream, place, given.seconds))
@@ -308,6 +327,7 @@ def main() -> None:
         "rounds": given.rounds,
         "seconds": given.seconds,
         "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "cores": {"gateway": GATEWAYS, "generator and mock": OTHERS},
         "load_average": os.getloadavg(),
     }
     if given.json:

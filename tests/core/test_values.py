@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+import uuid
 
 import msgspec
 import pytest
@@ -20,6 +22,7 @@ from trivet.core.events import (
     Run,
     decode,
     encode,
+    new_id,
 )
 from trivet.core.hazards import HAZARDS, Goal, Probe
 from trivet.core.lessons import Demonstration, Feedback, Lesson, Origin, Preference, lesson_digest
@@ -133,6 +136,17 @@ EVENTS: list[Event] = [
 def test_events_survive_bytes(event: Event) -> None:
     assert decode(encode(event)) == event
     assert f'"kind":"{event.kind}"' in encode(event).decode()
+
+
+def test_a_new_id_is_a_uuid_of_version_7_and_later_ones_sort_later() -> None:
+    before = time.time_ns() // 1_000_000
+    first = [uuid.UUID(new_id()) for _ in range(500)]
+    time.sleep(0.002)
+    later = new_id()
+    assert all(one.version == 7 and one.variant == uuid.RFC_4122 for one in first)
+    assert len(set(first)) == 500
+    assert all(before <= one.int >> 80 <= time.time_ns() // 1_000_000 for one in first)
+    assert later > max(one.hex for one in first)
 
 
 def test_decode_refuses_other_things() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -618,3 +619,22 @@ def test_stopping_writes_everything_and_frees_the_port(store: Store) -> None:
     assert len(exchanges(store)) == 20
     with Serving(app, port=server.port) as again:
         assert httpx.get(f"{again.url}/healthz").status_code == 200
+
+
+def test_a_request_leaves_nothing_for_the_collector(store: Store) -> None:
+    """Cycles would be collected by the thousand at once, and everybody held up meanwhile."""
+    with served(Scripted(default="fine"), store=store) as http:
+        ask(http, "hello")
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for number in range(20):
+                assert ask(http, f"hello {number}").status_code == 200
+            gc.collect()
+            left = [one for one in gc.garbage if type(one).__module__.startswith("trivet.")]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+    assert not left

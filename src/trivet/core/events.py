@@ -7,8 +7,8 @@ traffic). In bytes they are told apart by the field `kind`.
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from typing import Any, Literal
 
 import msgspec
@@ -17,10 +17,17 @@ from trivet.core.hazards import Goal, Probe
 from trivet.core.messages import Conversation
 from trivet.core.verdicts import Decision, Verdict
 
+_UUID_MASK = ~(0xF << 76 | 0x3 << 62)
+_UUID_7 = 0x7 << 76 | 0x2 << 62
+"""The version and the variant, and the bits that they take."""
+
 
 def new_id() -> str:
-    """A random event id, for what has no content identity (two equal requests are two exchanges)."""
-    return uuid.uuid4().hex
+    """An event id for what has no content identity (two equal requests are two exchanges): a UUID of version 7 in hex
+    (RFC 9562, section 5.7), milliseconds first and 74 random bits after. New ids then fall on the same page of the store's
+    index, where random ones would dirty a page each."""
+    number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
+    return f"{number & _UUID_MASK | _UUID_7:032x}"
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=True):

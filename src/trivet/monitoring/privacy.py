@@ -7,7 +7,6 @@ home folder, so that the same person is the same pseudonym and nobody without th
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import secrets
@@ -46,7 +45,7 @@ def kept_error(record: Record, names: Placeholders, error: str) -> str:
 
 def pseudonym(key: bytes, user: str) -> str:
     """A stable stand-in for a user id; empty for nobody."""
-    return hmac.new(key, user.encode(), hashlib.sha256).hexdigest()[:24] if user else ""
+    return hmac.digest(key, user.encode(), "sha256").hex()[:24] if user else ""
 
 
 def pseudonym_key(home: Path) -> bytes:

@@ -1,9 +1,9 @@
 """The write path of whoever answers people while he records: acknowledged when it is in the spool, stored a little later.
 
-`add` returns when the events are in the store's spool (`core/store/spool.py`), where a killed process does not lose them; the
-events of one pass of the loop go there in one write of some microseconds, and no other thread has to run before the caller
-goes on. Another thread gives them to the store every `GATHER_SECONDS`, hundreds to a transaction, and waits for locks and disks
-where nobody waits for it. `settled` waits until the store has them, for who reads it.
+`add` returns when the events are in the store's spool (`core/store/spool.py`), where a killed process does not lose them: a
+write of some microseconds, and neither another thread nor another pass of the loop has to run before the caller goes on.
+Another thread gives them to the store every `GATHER_SECONDS`, hundreds to a transaction, and waits for locks and disks where
+nobody waits for it. `settled` waits until the store has them, for who reads it.
 
 When the spool cannot be written, callers are told. When the store cannot, what was acknowledged stays in the spool and is tried
 again, and until it is stored every further `add` raises: a full disk stops the gateway rather than the record. When it works
@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from trivet.core.background import give_way
 from trivet.core.errors import StoreError
 from trivet.core.events import Alert, Event, encode
 from trivet.core.store.spool import POSSIBLE, Spool
@@ -67,7 +68,6 @@ class Spooled:
         self._untidy: StoreError | None = None
         """Why the spool has no next file."""
         self._spool: Spool | None = None
-        self._gathered: list[tuple[list[Line], asyncio.Future[None]]] = []
         self._lines: deque[Line] = deque()
         self._stored = self._came = self._went = 0
         self._work, self._closing = threading.Event(), threading.Event()
@@ -99,13 +99,11 @@ class Spooled:
     async def add(self, *events: Event) -> None:
         """Hand events over; raises StoreError where they are not kept."""
         self._may(len(events))
-        lines = _encoded(events)
-        loop = asyncio.get_running_loop()
-        done = loop.create_future()
-        if not self._gathered:
-            loop.call_soon(self._flush)
-        self._gathered.append((lines, done))
-        await done  # a caller that is cancelled leaves its events behind: they are written all the same
+        try:
+            self._write(_encoded(events))
+        except StoreError:
+            self.refused += len(events)
+            raise
 
     def leave(self, *events: Event) -> None:
         """Hand events over without waiting: for what is noted while a request is being torn down."""
@@ -140,21 +138,6 @@ class Spooled:
             raise Full(
                 f"{self.waiting} events wait to be stored, which is as many as may; the store is too slow for them"
             )
-
-    def _flush(self) -> None:
-        """What this pass of the loop has gathered, in one write."""
-        gathered, self._gathered = self._gathered, []
-        try:
-            self._write([line for lines, _ in gathered for line in lines])
-        except Exception as error:  # whatever it is, those who wait must hear of it
-            self.refused += sum(len(lines) for lines, _ in gathered)
-            for _, done in gathered:
-                if not done.done():
-                    done.set_exception(error)
-            return
-        for _, done in gathered:
-            if not done.done():
-                done.set_result(None)
 
     def _write(self, lines: list[Line]) -> None:
         if self._spool is None:
@@ -196,6 +179,7 @@ class Spooled:
             raise StoreError(f"{self.refused} events could not be recorded: {self._shut}")
 
     def _run(self) -> None:
+        give_way()
         folding = getattr(self.store, "folding", None)
         stop_folding = folding() if folding else None
         try:

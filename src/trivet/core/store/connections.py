@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from trivet.core.background import give_way
 from trivet.core.errors import StoreError
 from trivet.core.store import schema
 
@@ -157,6 +158,7 @@ class Connections:
         return end
 
     def _fold(self, stop: threading.Event) -> None:
+        give_way()
         log = self.path.with_name(self.path.name + "-wal")
         connection = self._folder
         assert connection is not None

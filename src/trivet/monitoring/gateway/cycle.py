@@ -150,6 +150,14 @@ class Cycle:
     async def run(self, app: Any) -> None:
         """The application on this request. What it lets fall is logged; a response that never began becomes a 500."""
         try:
+            await self._answered(app)
+        finally:
+            # The scope leads back here. Left like that, every request would wait for the collector, which walks thousands
+            # at once and holds everybody up for milliseconds.
+            self.scope = {}
+
+    async def _answered(self, app: Any) -> None:
+        try:
             await app(self.scope, self.receive, self.send)
             fault = "" if self.over or self.gone else "The application ended without a whole response."
         except asyncio.CancelledError:
