@@ -198,6 +198,24 @@ def test_the_join_leans_on_the_stage_that_knows() -> None:
         stacked(rows[1::2], Outputs(noise[1::2, None], knows[1::2, None]), (["unsafe"], ["unsafe"]), "unsafe", 0.01)
 
 
+def test_the_light_stage_s_no_counts_only_so_much_where_a_task_says_so(cascade: Cascade) -> None:
+    text = "how do i paint the quiet bridge"
+    plain = cascade.task("unsafe")
+    said = cascade.light.looked(text).logits
+    least = float(said.min()) + 1.0
+    bounded = Cascade(cascade.light, cascade.encoder, [replace(plain, least_light=least)])
+
+    def logit(one: Cascade) -> float:
+        chance = one.scored([text])[0].probabilities["unsafe"]
+        return float(np.log(chance / (1 - chance)))
+
+    assert logit(bounded) - logit(cascade) == pytest.approx(
+        float(np.dot(plain.light, np.maximum(said, least) - said)), abs=1e-3
+    )
+    assert said.min() < least
+    assert bounded.digest != cascade.digest
+
+
 def test_a_cascade_tells_strangers_apart(cascade: Cascade) -> None:
     figures = measured(cascade, "unsafe", toy(300, 9))
     assert figures["recall"]["rate"] > 0.95 and figures["false_positives"]["rate"] < 0.03

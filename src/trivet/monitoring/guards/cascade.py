@@ -54,13 +54,15 @@ MOST_THERE_IS = 1 << 31
 
 @dataclass(frozen=True)
 class Task:
-    """probability = sigmoid(light . light_logits + encoder . encoder_logits + bias), flagged from `threshold` up."""
+    """probability = sigmoid(light . light_logits + encoder . encoder_logits + bias), flagged from `threshold` up; no
+    light logit counts for less than `least_light`."""
 
     name: str
     light: tuple[float, ...]
     encoder: tuple[float, ...]
     bias: float
     threshold: float
+    least_light: float = -60.0
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Cascade:
 
     @cached_property
     def digest(self) -> str:
-        tasks = [[t.name, t.light, t.encoder, t.bias] for t in self.tasks]
+        tasks = [[t.name, t.light, t.encoder, t.bias, t.least_light] for t in self.tasks]
         return digest_of(["cascade", FORMAT, self.light.digest, self.encoder.digest, tasks])
 
     @property
@@ -212,7 +214,8 @@ class Cascade:
         chances, worst = {}, {}
         deep = output.deep
         for task in self.tasks:
-            z = np.dot(task.light, output.light) + np.dot(task.encoder, deep.logits) + task.bias
+            words = np.maximum(output.light, task.least_light)
+            z = np.dot(task.light, words) + np.dot(task.encoder, deep.logits) + task.bias
             chances[task.name] = float(_sigmoid(z))
             worst[task.name] = deep.worst[self.encoder.heads.index(task.name)]
         heads = dict(zip(self.encoder.heads, map(float, _sigmoid(deep.logits)), strict=True))

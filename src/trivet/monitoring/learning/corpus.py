@@ -84,8 +84,9 @@ _KINDS_TOLD = {
 OUTSIDE = ("benign/banking77", "benign/coding_prompts", "benign/oasst_users")
 # Documents into which a plain instruction was put without a word that leads it in: nothing in such a sentence tells it
 # from a user's own request, and a classifier of words that learnt them would flag ordinary requests. The encoder reads
-# what stands around it, so it learns them.
-UNTRIGGERED = ("injection/constructed_untriggered", "own/tasks")
+# what stands around it, so it learns them. So does it learn the documents of our own grammar, whose words a classifier of
+# words takes for the matter (on the dev part it ranks injections better without them).
+FOR_THE_ENCODER = ("injection/constructed_untriggered", "own/tasks", "own/orders")
 # Rows that are easily taken for bad: thresholds are set on them apart.
 HARD = ("over_refusal/", "injection/notinject")
 OWN = (
@@ -291,5 +292,5 @@ def as_rows(examples: Sequence[Example]) -> list[Row]:
     return [
         Row(e.text, e.labels, sizes[e.source, str(dict(e.labels))] ** -0.5, e.span, e.source.startswith(HARD))
         for e in examples
-        if e.source not in UNTRIGGERED
+        if e.source not in FOR_THE_ENCODER
     ]

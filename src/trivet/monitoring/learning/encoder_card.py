@@ -73,10 +73,13 @@ def encoder_card(report: Mapping[str, Any], window: int, most: tuple[int, int]) 
     )
     if report["left_out"]:
         parts += [
-            "\n## Left out\nBoth stages trained without the source and others with it (four folds; one epoch, at most 1,200 "
-            "rows of each other source, so somewhat lower than a full training), then measured on it.\n\n",
+            "\n## Left out\nBoth stages trained without the source and others with it (in folds; one epoch, at most 1,200 "
+            "rows of each other source, so somewhat lower than a full training), then measured on it. How far the light "
+            "stage is heeded about jailbreaks was chosen with jbb_artifacts and inthewild left out.\n\n",
             _left_out(report["left_out"]),
         ]
+    if report.get("unmeasured"):
+        parts.append(f"\nLeft out of this measurement for want of time: {', '.join(report['unmeasured'])}.\n")
     parts += ["\n## Per source\nShare flagged: recall where the rows are bad, false alarms where they are good.\n"]
     parts += [f"\n### {task}\n\n{sources_table(figures['per_source'])}" for task, figures in report["test"].items()]
     parts += ["\n## Sources and languages outside training\n"]

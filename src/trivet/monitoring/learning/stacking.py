@@ -4,7 +4,7 @@
 
 l are the light stage's calibrated logits, e the encoder's raw ones. The weights are drawn to w0, the plain mean of the
 two stages' own heads, and not to zero, so that a task with few rows keeps a sensible answer. Within a task good and bad
-weigh the same and a source of n rows as the root of n; the bias is then shifted to the base rate BASE, so that
+weigh the same and a source of n rows as the root of n; the bias is then shifted to a base rate, so that
 probabilities mean something for a stream of requests rather than for a data set of attacks.
 """
 
@@ -24,11 +24,17 @@ from trivet.monitoring.learning.training import threshold
 
 # A task is answered by the head of its name. Toxicity also counts what is labelled for sexism alone.
 TASKS = ("unsafe", "jailbreak", "injection", "toxic")
-BASE = 0.1
+BASE = {"jailbreak": 0.17}
+"""Where not one in ten. Jailbreaks of the dev part stand so far apart from good texts that at one half hardly any of these
+is flagged, and those of another make come out lower: with a higher base, one half is about where the dev part allows."""
 STRENGTH = 4.0
 # Good rows of toxicity were picked for being close to insults (posts found by slurs, rewrites of insults), so a larger
 # share of them may be flagged; of ordinary requests hardly one is. No floor either: see `threshold`.
 TOLERANCE = {"toxic": 3.0}
+LEAST_LIGHT = {"jailbreak": -2.0}
+"""What the light stage's word counts for at least, in logits. It is very sure of attacks in spellings that it never met: that
+they are none. Chosen on sources left out of training (jbb_artifacts and inthewild), of which it lets much more be caught at
+the same share of false alarms; for harm and injections, where words carry more, it did not help."""
 
 
 class Outputs(NamedTuple):
@@ -56,7 +62,10 @@ def stacked(
     bad = np.array([truth(examples[i], task) for i in known], dtype=bool)
     if not known or bad.all() or not bad.any():
         raise DataError(f"task {task!r}: joining the stages needs good and bad rows, has {len(known)} rows")
-    x = np.concatenate([outputs.light[known], outputs.encoder[known], np.ones((len(known), 1))], axis=1)
+    least = LEAST_LIGHT.get(task, -60.0)
+    x = np.concatenate(
+        [np.maximum(outputs.light[known], least), outputs.encoder[known], np.ones((len(known), 1))], axis=1
+    )
     start = np.zeros(x.shape[1])
     start[heads[0].index(task)] = start[len(heads[0]) + heads[1].index(task)] = 0.5
     weight = _weights([examples[i].source for i in known], bad)
@@ -72,7 +81,8 @@ def stacked(
         return float(weight @ slack + 0.5 * (pull * away) @ away), gradient
 
     theta = optimize.minimize(loss, start, jac=True, method="L-BFGS-B").x
-    theta[-1] += np.log(BASE / (1 - BASE))
+    base = BASE.get(task, 0.1)
+    theta[-1] += np.log(base / (1 - base))
     chances = 1 / (1 + np.exp(-(x @ theta)))
     # Posts that are merely not sexist may well be toxic: they do not speak about false alarms.
     good = np.array([not b and task in examples[i].labels for i, b in zip(known, bad, strict=True)])
@@ -86,6 +96,7 @@ def stacked(
         tuple(theta[at:-1].round(5).tolist()),
         round(float(theta[-1]), 5),
         limit,
+        least,
     )
 
 
