@@ -50,7 +50,7 @@ def test_a_side_that_does_not_do_all_of_it_ends_the_bench(module, monkeypatch):
 def test_a_peer_that_cannot_be_installed_is_null_and_named(module, monkeypatch):
     bench = module("campaign")
     monkeypatch.setattr(bench.campaign_peer, "python", lambda name: f"{name} could not be installed here: no space")
-    row = {"per_s": 5000.0, "per_cpu_s": 6000.0}
+    row = {"per_s": 5000.0, "per_cpu_s": 6000.0, "whole_per_s": 4000.0, "whole_per_cpu_s": 4500.0}
     monkeypatch.setattr(bench, "side", lambda name, python, given: dict(row))
     found = bench.compared(3, {"ours": 10, "garak": 10, "pyrit": 10})
     assert found["attempts_per_s"] == 5000
@@ -65,11 +65,12 @@ def test_the_ratio_is_that_of_the_medians(module, monkeypatch):
 
     def side(name, python, given):
         speed = next(speeds[name])
-        return {"per_s": speed, "per_cpu_s": 2 * speed}
+        return {"per_s": speed, "per_cpu_s": 2 * speed, "whole_per_s": speed / 2, "whole_per_cpu_s": speed}
 
     monkeypatch.setattr(bench, "side", side)
     found = bench.compared(3, {"ours": 10, "garak": 20})
     assert found["ratio_vs_garak"] == found["ratio_vs_garak_cpu"] == 50
+    assert "ratio_vs_garak_whole" not in found  # whole runs of other lengths are not compared
     assert found["ratio_vs_pyrit"] is None
 
 

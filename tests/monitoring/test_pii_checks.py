@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import phonenumbers
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trivet.monitoring.guards.pii_checks import IBAN_LENGTH, aba, coin, dea, iban, ip, keccak256, luhn, mac, nric, ssn
@@ -86,6 +86,9 @@ CODES = st.sampled_from(
 
 
 @settings(max_examples=400, deadline=None)
+@example("1", "12012000000")
+@example("7", "89161234567")
+@example("49", "496023567")
 @given(CODES, st.text("0123456789", min_size=6, max_size=12).filter(lambda s: s[0] != "0"))
 def test_what_can_be_dialled_is_what_libphonenumber_says(code: str, rest: str) -> None:
     try:

@@ -236,8 +236,8 @@ class Rarity:
     def share(self, goal: Goal, text: str) -> float:
         """The share of the goal's words, by weight, that a text has; 1 for a goal of common words alone."""
         about, said = rarer(goal), set(words(text))
-        whole = sum(map(self.of, about))
-        return sum(self.of(word) for word in about & said) / whole if whole else 1.0
+        whole = math.fsum(map(self.of, about))  # exact, since sets have no order that two processes share
+        return math.fsum(self.of(word) for word in about & said) / whole if whole else 1.0
 
 
 def on_goal(goal: Goal, attack: str, reply: str, rarity: Rarity) -> float:

@@ -130,23 +130,51 @@ def rate(text: str, regions: tuple[str, ...] = REGIONS) -> float:
 def dialled(digits: str) -> bool:
     """Whether some country gives out this number, written with its country code."""
     return any(
-        plan.fullmatch(rest)
+        plan[0].fullmatch(rest) and plan[1].fullmatch(rest)
         for size in (1, 2, 3)
         if (plan := _plan(digits[:size])) is not None
-        for rest in {digits[size:], digits[size:].removeprefix("0")}
+        for rest in {digits[size:], digits[size:].removeprefix("0"), _inland(digits[:size], digits[size:])}
     )
 
 
+def _inland(code: str, rest: str) -> str:
+    """A number behind a country code without the prefix that is dialled inside the country (`+1 1 201 ...`), as
+    libphonenumber takes it away."""
+    prefix, rule = _prefix(code)
+    found = prefix.match(rest) if prefix else None
+    if not found:
+        return rest
+    kept = found.expand(rule) if rule and found.lastindex and found[found.lastindex] else ""
+    return kept + rest[found.end() :]
+
+
 @lru_cache(maxsize=256)
-def _plan(code: str) -> Any:
-    """All numbers behind a country code as one pattern, or None where there is no such code."""
+def _prefix(code: str) -> tuple[re.Pattern[str] | None, str | None]:
+    """What a country puts before its numbers inside, and what is kept of it, by the plan of its main region."""
+    import phonenumbers
+
+    regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(int(code or 0), ())
+    plan = phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code(int(code), regions[0]) if regions else None
+    pattern = plan.national_prefix_for_parsing if plan else None
+    return (re.compile(pattern) if pattern else None), (plan.national_prefix_transform_rule if plan else None)
+
+
+@lru_cache(maxsize=256)
+def _plan(code: str) -> tuple[Any, Any] | None:
+    """All numbers behind a country code as two patterns that must both hold, the plan's general one and those of its kinds
+    of numbers, or None where there is no such code."""
     import phonenumbers
 
     regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(int(code or 0))
     if not regions:
         return None
     found = [phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code(int(code), region) for region in regions]
-    return _compiled("|".join(_numbers(one) for one in found if one))
+    plans = [one for one in found if one]
+    general = (one.general_desc and one.general_desc.national_number_pattern for one in plans)
+    return (
+        _compiled("|".join(f"(?:{pattern})" for pattern in general if pattern) or r"\d{4,15}"),
+        _compiled("|".join(map(_numbers, plans))),
+    )
 
 
 @lru_cache(maxsize=16)
