@@ -10,7 +10,8 @@ hexadecimal digits and percent signs decode to. Spans are of the original text.
 
 Not covered: names and postal addresses without the plug-in, numbers written in words, data in pictures, countries that
 are not in `pii_kinds.py`, phone numbers in bare digits without a word such as `call` nearby. A web address longer than
-400 characters is masked up to there.
+400 characters is masked up to there. A key that reads as Base64 with the start of an e-mail address right after it is masked
+with that as one address: nothing but the key's first letters stays, and the type is wrong.
 """
 
 from __future__ import annotations
